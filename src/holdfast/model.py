@@ -1,0 +1,153 @@
+"""The values that pass between the rooms: frozen, without behaviour beyond their JSON shape.
+
+Paths are `str` with `/`, relative to the vault, as `os.fsdecode` gives them (bytes that are no UTF-8 are lone
+surrogates); `show_path` is the form for people and JSON. Lines are 1-based. Times are RFC 3339 UTC text unless a name
+ends in `_ns`. A digest is 16 bytes of BLAKE2b; `show_digest` is its form for people and JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+Value = str | None | list["Value"] | dict[str, "Value"]
+"""A frontmatter value as written: text or null, in nested lists and mappings."""
+
+Witness = tuple[bytes, int, int, int, int]
+"""The cheap witness of a file: (sort key of its path, size in bytes, mtime_ns, ctime_ns, inode)."""
+
+
+def show_path(path: str) -> str:
+    """`path` with each byte that is no UTF-8 as `%XX`."""
+    if path.isascii():
+        return path
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in path)
+
+
+def sort_key(path: str) -> bytes:
+    """The bytes whose plain order is the order of the walk: a directory's own files, then its directories, by name.
+
+    Each directory's name ends with NUL, and one more NUL stands before the file's name. NUL cannot be part of a name,
+    so keys and paths map one to one, and a directory's subtree is one range of keys.
+    """
+    head, _, name = os.fsencode(path).rpartition(b"/")
+    return (head.replace(b"/", b"\0") + b"\0\0" if head else b"\0") + name
+
+
+def key_path(key: bytes) -> str:
+    """The path whose sort key is `key`."""
+    head, _, name = key.rpartition(b"\0")
+    return os.fsdecode(head[:-1].replace(b"\0", b"/") + b"/" + name if head else name)
+
+
+def show_digest(digest: bytes) -> str:
+    return "b2-" + digest.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    line: int
+    category: str | None
+    content: str
+    tags: tuple[str, ...] = ()
+    context: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    line: int
+    type: str
+    target: str
+    context: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link as written. `relative` says that it is a Markdown link, whose target is relative to its note's folder."""
+
+    line: int
+    target: str
+    heading: str | None = None
+    block: str | None = None
+    embed: bool = False
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation; `line` is its marker's."""
+
+    line: int
+    n: int
+    speaker: str
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of retrieval.
+
+    `start` and `size` are the byte range in the file; `line` and `count` its lines; `heading` the path of headings
+    above and at it, joined by " > "; `text` what a reader sees (decoded, a turn's escapes undone); `digest` covers
+    text and heading. `speaker` and `at` are a turn's.
+    """
+
+    start: int
+    size: int
+    line: int
+    count: int
+    heading: str
+    text: str
+    digest: bytes
+    speaker: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the notes' format says about one file; see docs/format.md."""
+
+    title: str
+    type: str
+    permalink: str
+    tags: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    frontmatter: dict[str, Value] = field(default_factory=dict)
+    observations: tuple[Observation, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    links: tuple[Link, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    trust: str = "own"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `holdfast parse --json` prints."""
+        out = plain(self)
+        for item in (*out["observations"], *out["relations"]):
+            item["from"], item["to"] = item.pop("valid_from"), item.pop("valid_to")
+        for link in out["links"]:
+            del link["relative"]
+        del out["trust"]
+        return out
+
+
+def plain(value: Any) -> Any:
+    """`value` as dictionaries, lists and scalars for JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
