@@ -8,6 +8,7 @@ ends in `_ns`. A digest is 16 bytes of BLAKE2b; `show_digest` is its form for pe
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -39,6 +40,13 @@ def key_path(key: bytes) -> str:
     """The path whose sort key is `key`."""
     head, _, name = key.rpartition(b"\0")
     return os.fsdecode(head[:-1].replace(b"\0", b"/") + b"/" + name if head else name)
+
+
+def fold(text: str) -> str:
+    """`text` in the form in which names and values are compared: NFC, without case."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def show_digest(digest: bytes) -> str:
@@ -151,3 +159,37 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on notes or turns. `field` is lower-case; `value` is as typed, without its quotes."""
+
+    field: str
+    value: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, taken apart.
+
+    `words` are the terms that are scored, each once, in the order asked, and `repeats` how often each was asked.
+    `prefixes` are words typed with a `*`, folded. A hit holds every one of `phrases` and none of `excluded` (each a
+    sequence of terms). `filters` narrow the scope before ranking. `ignored` holds stop words left out.
+    """
+
+    text: str
+    words: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
+    excluded: tuple[tuple[str, ...], ...] = ()
+    filters: tuple[Filter, ...] = ()
+    ignored: tuple[str, ...] = ()
+    cut: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """No words to rank by: whatever is in scope is a hit, newest first."""
+        return not (self.words or self.prefixes or self.phrases)

@@ -1,0 +1,245 @@
+"""The seam: the one place that touches the file system, besides SQLite itself.
+
+Paths are `str` as `os.fsdecode` gives them. Every method is one small step and raises `OSError` as the system does;
+whoever calls knows what it means and translates. Tests subclass `FileSystem` to inject faults, latency and clocks, so
+whatever is composed here (`read_all`, `write_new`, `rmtree`) goes through the small methods.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import time
+from typing import ClassVar, Protocol
+
+READ_BLOCK = 1 << 20
+TEMP_PREFIX = ".holdfast-tmp-"
+"""Names of files in the making begin so; one that is left was never acknowledged and may be removed."""
+
+_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
+_TAIL = 1 << 16  # read beyond the expected end, to see that it is the end
+_F_FULLFSYNC = 51  # macOS: fsync alone leaves the bytes in the drive's cache
+_F_GETPATH = 50  # macOS: the path of an open file
+_serial = itertools.count()
+
+
+class Entry(Protocol):
+    """What is used of `os.DirEntry`."""
+
+    @property
+    def name(self) -> str: ...
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+    def is_file(self, *, follow_symlinks: bool = True) -> bool: ...
+    def is_symlink(self) -> bool: ...
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
+
+
+class FileSystem:
+    """The real file system."""
+
+    listing_carries_stat: ClassVar[bool] = False
+    """Whether a listing already holds size and times, so that `Entry.stat` costs nothing."""
+
+    def scandir(self, path: str) -> list[Entry]:
+        """The whole listing: an error half way is an error, never a short list."""
+        with os.scandir(path) as it:
+            return list(it)
+
+    def lstat(self, path: str) -> os.stat_result:
+        return os.lstat(path)
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat(path)
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(path)
+
+    def realpath(self, path: str) -> str:
+        """The path without symbolic links; what does not exist stays as it is."""
+        return os.path.realpath(path)
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        return os.statvfs(path)
+
+    def open_read(self, path: str, *, follow: bool = False) -> int:
+        """A descriptor for reading. Never waits for a FIFO's writer; a symbolic link is ELOOP unless `follow`."""
+        return os.open(path, os.O_RDONLY | _CLOEXEC | _NONBLOCK | (0 if follow else _NOFOLLOW))
+
+    def open_new(self, path: str, mode: int = 0o666) -> int:
+        """A descriptor for writing a file that did not exist."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC | _NOFOLLOW, mode)
+
+    def open_lock(self, path: str) -> int:
+        """A descriptor for reading and writing a small file of ours, created if missing."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC | _NOFOLLOW, 0o666)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def fd_path(self, fd: int) -> str | None:
+        """The real path of an open file as the kernel knows it, or None where it cannot be asked."""
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            pass
+        try:
+            import fcntl
+
+            return os.fsdecode(fcntl.fcntl(fd, _F_GETPATH, b"\0" * 1024).split(b"\0", 1)[0]) or None
+        except (ImportError, OSError):
+            return None
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """At most `size` bytes; fewer do not mean the end of the file, none do."""
+        return os.pread(fd, size, offset)
+
+    def read_all(self, fd: int, size_hint: int = 0) -> bytes:
+        """All bytes from the start to the end of the file, however short the single reads are."""
+        parts: list[bytes] = []
+        at = 0
+        while part := self.pread(fd, min(max(size_hint - at, 0), READ_BLOCK) or _TAIL, at):
+            parts.append(part)
+            at += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """The number of bytes taken, maybe not all."""
+        return os.write(fd, data)
+
+    def write_all(self, fd: int, data: bytes) -> None:
+        """Write all of `data`, however short the single writes are."""
+        rest = memoryview(data)
+        while rest:
+            taken = self.write(fd, rest)
+            if taken <= 0:
+                raise OSError(errno.EIO, "nothing was written")
+            rest = rest[taken:]
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def fsync(self, fd: int) -> None:
+        """Make the bytes of an open file, or the names in an open directory, survive power loss."""
+        try:
+            import fcntl
+
+            if hasattr(fcntl, "F_FULLFSYNC"):
+                fcntl.fcntl(fd, _F_FULLFSYNC)
+                return
+        except (ImportError, OSError):
+            pass  # not on this system or not on this file system: fsync is what there is
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def makedirs(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
+    def replace(self, old: str, new: str) -> None:
+        os.replace(old, new)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+
+    def rmtree(self, path: str) -> None:
+        """Remove a directory and all below it; symbolic links are removed, not followed."""
+        for entry in self.scandir(path):
+            inner = path + "/" + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                self.rmtree(inner)
+            else:
+                self.unlink(inner)
+        self.rmdir(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in `path` survive power loss."""
+        fd = self.open_read(path)
+        try:
+            self.fsync(fd)
+        finally:
+            self.close(fd)
+
+    def write_new(self, path: str, data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+        """Make `data` the content of `path`, wholly or not at all.
+
+        When this returns and `durable`, the bytes and the name survive power loss. When it raises, the old content
+        stands, or the new one if only the last step failed, the fsync of the directory. A failed fsync is never
+        repeated on the same file (the kernel may have dropped the pages and would report success): the file goes.
+        """
+        folder, slash, _ = path.rpartition("/")
+        temp = f"{folder}{slash}{TEMP_PREFIX}{os.getpid()}-{next(_serial)}"
+        fd = self.open_new(temp, mode)
+        try:
+            try:
+                self.write_all(fd, data)
+                if durable:
+                    self.fsync(fd)
+            finally:
+                self.close(fd)
+            self.replace(temp, path)
+        except OSError:
+            self._discard(temp)
+            raise
+        if durable:
+            self.sync_directory(folder or slash or ".")
+
+    def _discard(self, temp: str) -> None:
+        try:
+            self.unlink(temp)
+        except OSError:
+            pass  # a hidden file stays behind, which the next sync removes; the error above is the one to tell
+
+    def flock(self, fd: int, *, exclusive: bool, blocking: bool = False) -> bool:
+        """Whether the lock was taken; without `blocking`, False means that somebody else holds it.
+
+        The lock belongs to the open file: it ends when the last descriptor of it is closed, at the latest with the
+        process. A child by plain fork shares it, a started program does not (descriptors close on exec).
+        """
+        import fcntl
+
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if blocking else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def funlock(self, fd: int) -> None:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def is_alive(self, pid: int) -> bool:
+        """Whether a process with this number exists."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def open_files_limit(self) -> int:
+        """The number of descriptors this process may have."""
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+

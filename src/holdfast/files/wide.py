@@ -1,0 +1,72 @@
+"""A bounded pool of threads for calls that wait on a slow mount.
+
+The threads are daemons and `close` waits for none of them: a call that hangs in the kernel must not hold up the one who
+asked, nor the end of the process. (The pool of `concurrent.futures` joins its threads at exit.)
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """A result to come."""
+
+    __slots__ = ("_call", "_error", "_lock", "_result")
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call: Callable[[], T] | None = call
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def run(self) -> None:
+        call, self._call = self._call, None
+        assert call is not None
+        try:
+            self._result = call()
+        except BaseException as e:  # noqa: BLE001 - raised again by `result`, in the thread that asked
+            self._error = e
+        self._lock.release()
+
+    def result(self, timeout_s: float | None = None) -> T:
+        """What the call returned or raised; TimeoutError if that is not known in time. Asked once."""
+        if not self._lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0)):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+
+class Pool:
+    """Up to `width` calls at a time, started in the order in which they were given."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._threads = 0
+        self._todo: queue.SimpleQueue[Pending[Any] | None] = queue.SimpleQueue()
+        self._is_closed = False
+
+    def submit(self, call: Callable[[], T]) -> Pending[T]:
+        pending = Pending(call)
+        self._todo.put(pending)
+        if self._threads < self._width:
+            self._threads += 1
+            threading.Thread(target=self._work, name="holdfast-stat", daemon=True).start()
+        return pending
+
+    def close(self) -> None:
+        """Let no more calls begin and the threads end, each after the call it is in. Waits for nothing."""
+        self._is_closed = True
+        for _ in range(self._threads):
+            self._todo.put(None)
+
+    def _work(self) -> None:
+        while (pending := self._todo.get()) is not None and not self._is_closed:
+            pending.run()

@@ -1,0 +1,287 @@
+"""The index port: what every index promises, and the values that cross it.
+
+tests/contract/test_index.py runs the same suite against each implementation. An index holds derived state only; all of
+it can be made again from the notes. Notes are named by sort key (model.sort_key) where the caller knows files, and by
+id where it knows hits; an id stays with a note through changes and moves. All calls raise IndexFault for a damaged
+index and ResourceFault for a machine that is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntFlag
+from types import TracebackType
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.model import Witness
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class NameLevel(IntFlag):
+    """What a name of a note is; a link's target is tried in this order."""
+
+    PERMALINK = 1
+    TITLE = 2
+    ALIAS = 4
+    STEM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """What the index knows of one file. `racy_ns` is 0 for a proven witness, else the time of the look (see sync)."""
+
+    witness: Witness
+    id: int
+    racy_ns: int
+    digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """One chunk without its text; `start` and `size` in bytes of the note, `at_ns` the time of a turn."""
+
+    start: int
+    size: int
+    line: int
+    count: int
+    heading: str
+    digest: bytes
+    speaker: str | None = None
+    at_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """One link of a note. `name` is the folded last part of its target (see names), `relation` the type if it is one."""
+
+    line: int
+    target: str
+    name: str
+    heading: str | None
+    block: str | None
+    embed: bool
+    relative: bool
+    relation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """One name of a note: `whole` is the folded name where it has more parts than its last."""
+
+    note: int
+    key: bytes
+    levels: NameLevel
+    whole: str | None
+    stated_permalink: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    """Where an observation or relation stands and when it holds; its words are read from the note."""
+
+    line: int
+    kind: str
+    label: str | None
+    valid_from: str | None
+    valid_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRecord:
+    """Everything the index keeps of one note.
+
+    `terms` has the title's terms first, then each chunk's, so it is one longer than `chunks`. `names` maps a folded
+    last part of a name to (levels, whole name where it has more parts). `fields` are (key, folded value) for filters.
+    """
+
+    digest: bytes
+    title: str
+    type: str
+    permalink: str | None
+    trust: str
+    tags: tuple[str, ...]
+    author: str | None
+    session: str | None
+    modified_ns: int | None
+    valid_from_ns: int | None
+    valid_to_ns: int | None
+    chunks: Sequence[ChunkRow]
+    terms: Sequence[Sequence[str]]
+    names: Sequence[tuple[str, int, str | None]] = ()
+    links: Sequence[LinkRow] = ()
+    facts: Sequence[FactRow] = ()
+    fields: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRow:
+    """A note as lists and hits show it. `modified_ns` is the stated time, else the file's."""
+
+    id: int
+    key: bytes
+    digest: bytes
+    size: int
+    title: str
+    type: str
+    permalink: str | None
+    trust: str
+    tags: tuple[str, ...]
+    author: str | None
+    session: str | None
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What narrows the scope before ranking.
+
+    kind `field`: the note has `field` with one of `values` (folded); for `tag` a parent counts, `home` for `home/desk`.
+    kind `path`: the note is `values[0]` or under it, or matches it where it holds `*` or `?`.
+    kind `who`: the turn's speaker or the note's author is `values[0]` (folded).
+    kind `time`: lo_ns <= time of the turn, else of the note's last change, < hi_ns.
+    kind `valid`: the note's valid_from and valid_to, where it has them, hold `lo_ns` between them.
+    """
+
+    kind: Literal["field", "path", "who", "time", "valid"]
+    field: str = ""
+    values: tuple[str, ...] = ()
+    lo_ns: int = -(1 << 62)
+    hi_ns: int = 1 << 62
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A question as the index takes it: terms, not text (model.Query has the meaning of the first five)."""
+
+    words: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
+    excluded: tuple[tuple[str, ...], ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the words of a question say, for every chunk in scope that has any of them in or beside it.
+
+    Per candidate: `owner` (place in the per-note arrays), `ord` (chunk of the note), `near`, `own`. Per note in scope
+    with any of the words: `notes` id, `sizes` chunks, `note` score, `best` near score among its candidates.
+    Candidates are in order of (owner, ord). Scores are raw BM25 sums, not normalised.
+    """
+
+    owner: Ints
+    ord: Ints
+    near: Floats
+    own: Floats
+    notes: Ints
+    sizes: Ints
+    note: Floats
+    best: Floats
+    matched_notes: int
+    matched_chunks: int
+    scope_notes: int
+    scope_chunks: int
+    seq: int
+    generation: int
+    in_scope: Callable[[int, int], bool]
+    """(note id, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    generation: int
+    seq: int
+    notes: int
+    chunks: int
+    files: int
+    note_bytes: int
+    quarantined: int
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+class Tx(Protocol):
+    """One transaction: committed whole when its `with` block ends, or not at all."""
+
+    def replace_note(self, witness: Witness, racy_ns: int, record: NoteRecord, id_: int | None = None) -> int:
+        """Put the note in, whole, and return its id; what was there under that key, or `id_`, is replaced."""
+
+    def set_file(self, witness: Witness, racy_ns: int) -> None:
+        """Record a file's witness without touching a note's content; a new key is a file that is no note."""
+
+    def drop_content(self, key: bytes) -> None:
+        """Take the note's content out and keep its file row: the file is there and cannot be read as a note."""
+
+    def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
+        """Give the file under `old_key` a new path; id, chunks and postings stay."""
+
+    def delete_file(self, key: bytes) -> None:
+        """Forget a file and, if it is one, its note."""
+
+    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None: ...
+
+    def release(self, key: bytes) -> None: ...
+
+    def put_meta(self, key: str, value: str | int) -> None: ...
+
+    def __enter__(self) -> Tx: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Index(Protocol):
+    """See tests/contract/test_index.py for each guarantee as a test."""
+
+    generation: int
+
+    def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
+        """Witnesses in rising key order, `after` excluded; size is -1 where the witness is unproven or quarantined."""
+
+    def file_row(self, key: bytes) -> FileRow | None: ...
+
+    def find_moved(self, witness: Witness) -> list[FileRow]:
+        """Files with this size, times and inode under other keys."""
+
+    def find_digest(self, digest: bytes) -> list[FileRow]: ...
+
+    def find_similar(self, digests: Iterable[bytes], share: float) -> list[FileRow]:
+        """Notes of which at least `share` of the given chunk digests are chunks, best first."""
+
+    def begin(self) -> Tx: ...
+
+    def signals(self, search: Search) -> Signals: ...
+
+    def newest(self, search: Search, limit: int) -> list[tuple[int, int]]:
+        """(note id, chunk) of notes in scope for a question without words, newest first."""
+
+    def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]: ...
+
+    def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]: ...
+
+    def note_by_key(self, key: bytes) -> NoteRow | None: ...
+
+    def named(self, name: str) -> list[NameRow]:
+        """Every note with `name` as the folded last part of a name, in key order."""
+
+    def links_from(self, note: int) -> list[LinkRow]: ...
+
+    def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
+        """(note id, link) of every link whose `name` is one of `names`, in (note, ord) order."""
+
+    def list_notes(self, under: str, after: bytes, limit: int) -> list[NoteRow]: ...
+
+    def meta(self, key: str) -> str | None: ...
+
+    def stats(self) -> Stats: ...
+
+    def close(self) -> None: ...

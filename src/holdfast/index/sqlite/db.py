@@ -1,0 +1,155 @@
+"""A connection to one generation's database, and what SQLite's errors mean here.
+
+Only SQLite opens a live database, its -wal and its -shm: closing any other descriptor of theirs would drop SQLite's
+locks, and two writers would commit at once (faults.md, rule 2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import apsw
+
+from holdfast.errors import DiskFull, FileLimit, HoldfastError, IndexDamaged, IndexOverBudget, ResourceFault, VaultBusy
+
+APPLICATION_ID = 0x484F4C44  # "HOLD"
+SCHEMA = 1
+BUSY_MS = 10_000
+WAL_PAGES = 500
+WAL_KEEP_BYTES = 4 << 20
+CACHE_KIB = 8_192
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Errors of SQLite as errors of ours; `path` names the database in them."""
+    try:
+        yield
+    except apsw.FullError as e:
+        if _is_disk_full(path):
+            raise DiskFull("The disk is full; the index stopped growing.") from e
+        raise IndexOverBudget() from e
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, apsw.RangeError) as e:
+        raise IndexDamaged(f"The index {path} is damaged: {e}.") from e
+    except apsw.BusyError as e:
+        raise VaultBusy("Another process is writing to the index.") from e
+    except apsw.CantOpenError as e:
+        raise _cannot_open(path, e) from e
+    except apsw.ReadOnlyError as e:
+        raise ResourceFault(
+            f"The index {path} cannot be written.", hint="Make its directory writable, or name another by --state-dir."
+        ) from e
+    except apsw.IOError as e:
+        if _is_disk_full(path):
+            raise DiskFull("The disk is full; the index cannot be read or written.") from e
+        raise IndexDamaged(f"The index {path} cannot be read: {e}.") from e
+    except apsw.SQLError as e:
+        # A table that is not there: the file is not what its name says.
+        raise IndexDamaged(f"The index {path} is damaged: {e}.") from e
+
+
+def _is_disk_full(path: str) -> bool:
+    try:
+        st = os.statvfs(os.path.dirname(path) or ".")
+    except OSError:
+        return False
+    return st.f_bavail * st.f_frsize < 64 * 1024
+
+
+def _cannot_open(path: str, cause: Exception) -> HoldfastError:
+    # At the limit of descriptors SQLite says "unable to open database file": ask the system for the real cause.
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as e:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return FileLimit(f"The limit of {soft} open files is reached ({e.strerror}).")
+    return IndexDamaged(f"The index {path} cannot be opened: {cause}.")
+
+
+def connect(path: str, *, create: bool = False) -> apsw.Connection:
+    """A connection with our settings; raises apsw errors."""
+    flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    db = apsw.Connection(path, flags=flags)
+    try:
+        db.set_busy_timeout(BUSY_MS)
+        if create:
+            db.pragma("page_size", 4096)
+        # No checksum or cell check can prove an index; these only keep a damaged file from crashing the process.
+        db.pragma("trusted_schema", 0)
+        db.pragma("cell_size_check", 1)
+        db.pragma("mmap_size", 0)
+        if path != ":memory:":
+            db.pragma("journal_mode", "WAL")
+        db.pragma("synchronous", 1)
+        db.pragma("journal_size_limit", WAL_KEEP_BYTES)
+        db.pragma("wal_autocheckpoint", WAL_PAGES)
+        db.pragma("cache_size", -CACHE_KIB)
+        db.pragma("temp_store", 2)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def create(path: str, database_id: str) -> None:
+    """Make an empty generation at `path`."""
+    db = connect(path, create=True)
+    try:
+        with db:
+            for statement in _statements():
+                db.execute(statement)
+            db.executemany(
+                "insert into meta values (?, ?)",
+                [
+                    ("database", database_id),
+                    *((k, 0) for k in ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment", "full")),
+                ],
+            )
+        db.pragma("application_id", APPLICATION_ID)
+        db.pragma("user_version", SCHEMA)
+    finally:
+        db.close()
+
+
+def _statements() -> list[str]:
+    text = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    bare = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [s for s in (part.strip() for part in bare.split(";")) if s]
+
+
+def verify(db: apsw.Connection, path: str, database_id: str) -> None:
+    """Raise IndexDamaged unless `db` is the very database that the manifest names, and whole as far as its size tells.
+
+    A file of 0 bytes opens as a valid, empty database (faults.md, fact 4): it is the identity that tells.
+    """
+    if db.pragma("application_id") != APPLICATION_ID or db.pragma("user_version") != SCHEMA:
+        raise IndexDamaged(f"The index {path} is empty or not an index.")
+    row = first(db, "select value from meta where key = 'database'")
+    if row is None or row[0] != database_id:
+        raise IndexDamaged(f"The index {path} is not the one that its manifest names.")
+    if path == ":memory:":
+        return
+    pages, size = db.pragma("page_count"), db.pragma("page_size")
+    # With an empty WAL the file must hold every page that its header counts.
+    wal = _size(path + "-wal")
+    if not wal and _size(path) < pages * size:
+        raise IndexDamaged(f"The index {path} is cut short.")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def first(db: apsw.Connection, sql: str, values: Any = ()) -> Any:
+    """The first row, or None; the statement is run to its end, so that it holds no lock."""
+    rows = db.execute(sql, values).fetchall()
+    return rows[0] if rows else None

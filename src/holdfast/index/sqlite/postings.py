@@ -1,0 +1,259 @@
+"""Postings in rows: what a reader loads of them, and the one function that makes them (flush, merge and rebuild).
+
+Only the holder of the vault's job lock flushes. Segments are immutable; a note is live in the overlay if its term row is
+newer than `post_seq`, else in the newest segment that has it. Deleting every segment loses nothing but time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import apsw
+import numpy as np
+
+from holdfast.index.lexical.corpus import EMPTY, Corpus, Overlay, Postings, Segment
+from holdfast.index.lexical.pack import SEGMENT_SLOTS, Layout, decode_ids, find_term, pack_segment, slots_needed
+from holdfast.index.sqlite.db import first
+
+# A segment is built in memory from about this many terms (8 bytes each, sorted in place), which bounds a build.
+SEGMENT_TERMS = 1_500_000
+BATCH_BYTES = 256 * 1024
+MERGE_RATIO = 4
+DEAD_SHARE = 0.3
+
+Doc = tuple[int, int, bytes]
+"""A term row without its ids: (note id, seq, lens)."""
+
+
+def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
+    """The corpus of the snapshot that `db` is in; layouts of segments that `held` has are taken from it."""
+    post_seq = meta(db, "post_seq")
+    have = {s.id: s for s in held.segments} if held else {}
+    segments, dead = [], []
+    for id_, notes, sizes, lens, gone in db.execute("select id, notes, sizes, lens, dead from segment order by id"):
+        segments.append(have.get(id_) or Segment(id_, Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))))
+        dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
+    overlay = _overlay(db, post_seq)
+    newer = overlay.layout.notes.tolist() + [n for (n,) in db.execute("select note from gone where seq > ?", (post_seq,))]
+    dead += [(place, n) for n in newer for place in range(len(segments))]
+    return Corpus(segments, overlay, dead, _fetch(db))
+
+
+def _fetch(db: apsw.Connection) -> Callable[[int, int], Postings | None]:
+    def fetch(segment: int, term: int) -> Postings | None:
+        row = first(db, "select id, data from post where id <= ? order by id desc limit 1", (segment << 32 | term,))
+        return find_term(row[1], term) if row is not None and row[0] >> 32 == segment else None
+
+    return fetch
+
+
+def _overlay(db: apsw.Connection, post_seq: int) -> Overlay:
+    rows = db.execute("select note, lens, ids from doc where seq > ? order by note", (post_seq,)).fetchall()
+    if not rows:
+        return EMPTY
+    lens = [np.frombuffer(r[1], np.uint16) for r in rows]
+    layout = Layout(
+        np.array([r[0] for r in rows], dtype=np.int64),
+        np.array([len(x) - 1 for x in lens], dtype=np.int64),
+        np.concatenate(lens),
+    )
+    return Overlay(layout, decode_ids(b"".join(r[2] for r in rows)))
+
+
+def pending_chunks(db: apsw.Connection) -> int:
+    """About how many chunks (and titles) the overlay holds."""
+    row = first(db, "select coalesce(sum(length(lens)), 0) / 2 from doc where seq > ?", (meta(db, "post_seq"),))
+    return int(row[0])
+
+
+def flush(db: apsw.Connection) -> None:
+    """Make segments of all notes in the overlay, and merge where that keeps their number small."""
+    while _build(db, _overlay_notes(db), []):
+        pass
+    while (merging := _to_merge(db)) is not None:
+        _build(db, *merging)
+
+
+def discard(db: apsw.Connection) -> None:
+    """Forget all postings; answers stay the same and get slower until the next flush."""
+    with db:
+        db.execute("delete from segment")
+        db.execute("delete from post")
+        db.execute("update meta set value = 0 where key = 'post_seq'")
+        db.execute("update meta set value = value + 1 where key = 'layout'")
+
+
+def sweep(db: apsw.Connection) -> None:
+    """Delete posting rows of segments that were never published (a build that died)."""
+    ids = [i for (i,) in db.execute("select id from segment order by id")]
+    last = first(db, "select id from post order by id desc limit 1")
+    for lo, hi in zip([-1, *ids], [*ids, (last[0] >> 32) + 1 if last else 0], strict=True):
+        if hi - lo > 1:
+            _delete_posts(db, lo + 1, hi)
+
+
+def _delete_posts(db: apsw.Connection, lo: int, hi: int) -> None:
+    while True:
+        with db:
+            db.execute(
+                "delete from post where id in (select id from post where id >= ? and id < ? limit 64)", (lo << 32, hi << 32)
+            )
+            if not db.changes():
+                return
+
+
+def _overlay_notes(db: apsw.Connection) -> list[Doc]:
+    return db.execute(
+        "select note, seq, lens from doc where seq > ? order by seq, note", (meta(db, "post_seq"),)
+    ).fetchall()
+
+
+def _to_merge(db: apsw.Connection) -> tuple[list[Doc], list[int]] | None:
+    """The live notes and the ids of segments worth making into one; None if there are none."""
+    post_seq = meta(db, "post_seq")
+    live: list[tuple[int, int, int, np.ndarray]] = []
+    for id_, notes, sizes, lens, gone in db.execute("select id, notes, sizes, lens, dead from segment").fetchall():
+        layout = Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))
+        alive = ~np.isin(layout.notes, _i64(gone))
+        words = np.add.reduceat(layout.lens, np.cumsum(layout.sizes + 1) - layout.sizes - 1, dtype=np.int64)
+        slots = slots_needed(int(layout.sizes[alive].sum()), int(alive.sum()))
+        if alive.sum() < len(alive) * (1 - DEAD_SHARE):
+            return _live_docs(db, [layout.notes[alive]], post_seq), [id_]
+        live.append((slots, int(words[alive].sum()), id_, layout.notes[alive]))
+    live.sort(key=lambda x: (x[0], x[2]))
+    for (slots_a, words_a, a, notes_a), (slots_b, words_b, b, notes_b) in pairwise(live):
+        fits = slots_a + slots_b <= SEGMENT_SLOTS and words_a + words_b <= SEGMENT_TERMS
+        if fits and slots_b <= MERGE_RATIO * slots_a:
+            return _live_docs(db, [notes_a, notes_b], post_seq), [a, b]
+    return None
+
+
+def _live_docs(db: apsw.Connection, notes: Sequence[np.ndarray], newer: int) -> list[Doc]:
+    ids = np.sort(np.concatenate(notes)).tolist()
+    rows = db.execute(
+        "select d.note, d.seq, d.lens from json_each(?) j cross join doc d on d.note = j.value where d.seq <= ?",
+        (str(ids), newer),
+    )
+    return rows.fetchall()
+
+
+def _fits(docs: Sequence[Doc]) -> int:
+    """How many of the first `docs` fit into one segment."""
+    slots, words = slots_needed(0, 0), 0
+    for i, (_, _, lens) in enumerate(docs):
+        slots += slots_needed(len(lens) // 2 - 1, 1) - slots_needed(0, 0)
+        words += int(np.frombuffer(lens, np.uint16).sum())
+        if i and (slots > SEGMENT_SLOTS or words > SEGMENT_TERMS):
+            return i
+    return len(docs)
+
+
+def _build(db: apsw.Connection, docs: Sequence[Doc], replaced: Sequence[int]) -> bool:
+    """Publish one segment of as many `docs` (in order of seq where they come from the overlay) as fit, in the place of
+    the segments `replaced`. Returns False if there was nothing to do."""
+    if not docs and not replaced:
+        return False
+    chosen = list(docs) if replaced else _whole_changes(docs, _fits(docs))
+    post_seq = meta(db, "post_seq")
+    up_to = post_seq if replaced else chosen[-1][1]
+    with db:
+        db.execute("update meta set value = value + 1 where key = 'next_segment'")
+        segment = meta(db, "next_segment")
+    chosen.sort()
+    layout = Layout(
+        np.array([n for n, _, _ in chosen], dtype=np.int64),
+        np.array([len(lens) // 2 - 1 for _, _, lens in chosen], dtype=np.int64),
+        np.frombuffer(b"".join(lens for _, _, lens in chosen), dtype=np.uint16),
+    )
+    ids = _term_ids(db, chosen)
+    if ids is None:
+        # A note changed since it was listed; it is in the overlay again, and the next flush takes it.
+        return bool(not replaced and _retry(db, docs))
+    _insert_posts(db, segment, layout, ids)
+    _publish(db, segment, layout, replaced, post_seq, up_to)
+    for old in replaced:
+        _delete_posts(db, old, old + 1)
+    return True
+
+
+def _retry(db: apsw.Connection, docs: Sequence[Doc]) -> bool:
+    return [d[:2] for d in _overlay_notes(db)] != [d[:2] for d in docs]
+
+
+def _whole_changes(docs: Sequence[Doc], count: int) -> list[Doc]:
+    """The first `count` docs, cut back so that no change number is split: post_seq can then stand at the last one."""
+    if count == len(docs):
+        return list(docs)
+    cut = count
+    while docs[cut - 1][1] == docs[count][1]:
+        cut -= 1
+        assert cut, "one change is bounded by a batch, which a segment holds"
+    return list(docs[:cut])
+
+
+def _term_ids(db: apsw.Connection, docs: Sequence[Doc]) -> np.ndarray | None:
+    """The ids of all docs in order, or None if one of them is not what it was."""
+    parts = []
+    for at in range(0, len(docs), 512):
+        part = docs[at : at + 512]
+        rows = db.execute(
+            "select d.seq, d.ids from json_each(?) j cross join doc d on d.note = j.value", (str([n for n, _, _ in part]),)
+        ).fetchall()
+        if [s for s, _ in rows] != [s for _, s, _ in part]:
+            return None
+        parts.append(decode_ids(b"".join(ids for _, ids in rows)))
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+
+
+def _insert_posts(db: apsw.Connection, segment: int, layout: Layout, ids: np.ndarray) -> None:
+    batch: list[tuple[int, bytes]] = []
+    size = 0
+    for first_term, data in pack_segment(layout, ids):
+        batch.append((segment << 32 | first_term, data))
+        size += len(data)
+        if size >= BATCH_BYTES:
+            with db:
+                db.executemany("insert into post values (?,?)", batch)
+            batch, size = [], 0
+    with db:
+        db.executemany("insert into post values (?,?)", batch)
+
+
+def _publish(
+    db: apsw.Connection, segment: int, layout: Layout, replaced: Sequence[int], post_seq: int, up_to: int
+) -> None:
+    db.execute("begin immediate")
+    try:
+        if meta(db, "post_seq") != post_seq:
+            return
+        gone = [n for (n,) in db.execute("select note from gone where seq > ? and seq <= ?", (post_seq, up_to))]
+        moved = np.concatenate((layout.notes, np.array(gone, dtype=np.int64)))
+        for old in replaced:
+            db.execute("delete from segment where id = ?", (old,))
+        for id_, notes, dead in db.execute("select id, notes, dead from segment").fetchall():
+            mine, known = _i64(notes), _i64(dead)
+            now = np.union1d(known, mine[np.isin(mine, moved)])
+            if len(now) > len(known):
+                db.execute("update segment set dead = ? where id = ?", (now.tobytes(), id_))
+        if len(layout.notes):
+            db.execute(
+                "insert into segment values (?,?,?,?,?)",
+                (segment, layout.notes.tobytes(), layout.sizes.tobytes(), layout.lens.tobytes(), b""),
+            )
+        db.execute("delete from gone where seq <= ?", (up_to,))
+        db.execute("update meta set value = ? where key = 'post_seq'", (up_to,))
+        db.execute("update meta set value = value + 1 where key = 'layout'")
+        db.execute("commit")
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
+def meta(db: apsw.Connection, key: str) -> int:
+    row = first(db, "select value from meta where key = ?", (key,))
+    return int(row[0])
+
+
+def _i64(blob: bytes) -> np.ndarray:
+    return np.frombuffer(blob, dtype=np.int64)

@@ -1,0 +1,62 @@
+-- One generation of the index. Everything here can be made again from the notes.
+-- docs/index-format.md says what each table is for and in which order it is written.
+
+create table meta (key text primary key, value) without rowid;
+
+-- What the scan compares: one row a file, notes and others alike. `racy_ns` is 0 where the witness is proven.
+create table file (
+  key blob primary key, id integer not null, size integer not null, mtime_ns integer not null,
+  ctime_ns integer not null, inode integer not null, racy_ns integer not null
+) without rowid;
+create unique index file_id on file (id);
+create index file_inode on file (inode);
+
+create table note (
+  id integer primary key, digest blob not null, title text not null, type text not null, permalink text,
+  trust text not null, tags text, author text, session text, modified_ns integer,
+  valid_from_ns integer, valid_to_ns integer
+);
+create index note_digest on note (digest);
+
+create table chunk (
+  note integer not null, ord integer not null, start integer not null, size integer not null, line integer not null,
+  count integer not null, heading text not null, digest blob not null, speaker text, at_ns integer,
+  primary key (note, ord)
+) without rowid;
+create index chunk_digest on chunk (digest);
+create index chunk_at on chunk (at_ns) where at_ns is not null;
+
+-- Folded last parts of permalinks, titles, aliases and file names; `whole` where the name has more parts than the last.
+create table name (
+  key text not null, note integer not null, levels integer not null, whole text,
+  primary key (key, note, levels)
+) without rowid;
+create index name_note on name (note);
+
+create table link (
+  note integer not null, ord integer not null, line integer not null, target text not null, name text not null,
+  heading text, block text, embed integer not null, relative integer not null, relation text,
+  primary key (note, ord)
+) without rowid;
+create index link_name on link (name);
+
+create table fact (
+  note integer not null, ord integer not null, line integer not null, kind text not null, label text,
+  valid_from text, valid_to text,
+  primary key (note, ord)
+) without rowid;
+
+-- Frontmatter leaves, tags, type and speakers, folded, for filters.
+create table field (note integer not null, key text not null, value text not null, primary key (note, key, value))
+without rowid;
+create index field_value on field (key, value);
+
+create table quarantine (key blob primary key, reason text not null, at_ns integer not null) without rowid;
+
+-- Full text: term rows are the truth, postings are made from them (docs/index-format.md).
+create table term (t text primary key, id integer not null) without rowid;
+create table doc (note integer primary key, seq integer not null, lens blob not null, ids blob not null);
+create index doc_seq on doc (seq);
+create table gone (note integer primary key, seq integer not null);
+create table segment (id integer primary key, notes blob not null, sizes blob not null, lens blob not null, dead blob not null);
+create table post (id integer primary key, data blob not null);

@@ -1,0 +1,335 @@
+"""The SQLite index: one published generation, open.
+
+Reads share one connection and see one snapshot per call, or per `with snapshot()`; writes have another. Both may be
+used from any thread; calls take turns.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+import numpy as np
+
+from holdfast.index.base import (
+    ChunkRow,
+    FileRow,
+    LinkRow,
+    NameLevel,
+    NameRow,
+    NoteRow,
+    Search,
+    Signals,
+    Stats,
+)
+from holdfast.index.lexical.corpus import Corpus, Postings
+from holdfast.index.lexical.score import score
+from holdfast.index.sqlite import phrase, postings, scope, vocabulary
+from holdfast.index.sqlite.db import connect, first, translated, verify
+from holdfast.index.sqlite.write import SqliteTx, Terms
+
+_NOTE = (
+    "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
+    "coalesce(n.modified_ns, f.mtime_ns) from note n join file f on f.id = n.id "
+)
+_LINK = "select note, line, target, name, heading, block, embed, relative, relation from link "
+
+
+class SqliteIndex:
+    """See index.base.Index."""
+
+    def __init__(self, path: str, generation: int, database_id: str) -> None:
+        """Open the database; raises IndexDamaged if it is not the one that the manifest names, or not whole."""
+        self.path, self.generation = path, generation
+        self._reading, self._writing = threading.RLock(), threading.RLock()
+        self._depth = 0
+        self._corpus: Corpus | None = None
+        self._corpus_at: tuple[int, int] | None = None
+        self._terms = Terms()
+        self._writer: apsw.Connection | None = None
+        with translated(path):
+            self._db = connect(path)
+            try:
+                verify(self._db, path, database_id)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def close(self) -> None:
+        with self._reading, self._writing:
+            self._db.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads within see the same state. Keep it short: a snapshot that stays open keeps the WAL from shrinking."""
+        with self._reading, translated(self.path):
+            if self._depth == 0:
+                self._db.execute("begin")
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0 and self._db.in_transaction:
+                    self._db.execute("rollback")
+
+    # What the scan compares
+
+    def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
+        with self._reading, translated(self.path):
+            return self._db.execute(
+                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
+                "order by key limit ?",
+                (after, limit),
+            ).fetchall()
+
+    def file_row(self, key: bytes) -> FileRow | None:
+        found = self._files("where f.key = ?", (key,))
+        return found[0] if found else None
+
+    def find_moved(self, witness: tuple[bytes, int, int, int, int]) -> list[FileRow]:
+        key, size, mtime_ns, ctime_ns, inode = witness
+        return self._files(
+            "where f.inode = ? and f.size = ? and f.mtime_ns = ? and f.ctime_ns = ? and f.key <> ?",
+            (inode - (1 << 64) if inode >= 1 << 63 else inode, size, mtime_ns, ctime_ns, key),
+        )
+
+    def find_digest(self, digest: bytes) -> list[FileRow]:
+        return self._files("where f.id in (select id from note where digest = ?)", (digest,))
+
+    def find_similar(self, digests: Iterable[bytes], share: float) -> list[FileRow]:
+        wanted = set(digests)
+        shared: dict[int, int] = {}
+        with self._reading, translated(self.path):
+            for digest in wanted:
+                for (note,) in self._db.execute("select distinct note from chunk where digest = ? limit 32", (digest,)):
+                    shared[note] = shared.get(note, 0) + 1
+        ids = sorted((n for n, count in shared.items() if count >= share * len(wanted)), key=lambda n: (-shared[n], n))
+        return [row for n in ids for row in self._files("where f.id = ?", (n,))]
+
+    def _files(self, where: str, values: Sequence[object]) -> list[FileRow]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute(
+                "select f.key, f.size, f.mtime_ns, f.ctime_ns, f.inode, f.id, f.racy_ns, n.digest "
+                f"from file f left join note n on n.id = f.id {where} order by f.key",
+                values,
+            ).fetchall()
+        return [FileRow((r[0], r[1], r[2], r[3], r[4]), r[5], r[6], r[7]) for r in rows]
+
+    # Writing
+
+    @contextmanager
+    def begin(self) -> Iterator[SqliteTx]:
+        with self._writing, translated(self.path):
+            with SqliteTx(self._write_db(), self.path, self._terms) as tx:
+                yield tx
+
+    def flush(self, at_least: int = 0) -> None:
+        """Make postings of the overlay if it has `at_least` chunks. Only for the holder of the job lock."""
+        with self._writing, translated(self.path):
+            db = self._write_db()
+            if postings.pending_chunks(db) >= max(at_least, 1):
+                postings.flush(db)
+
+    def sweep(self) -> None:
+        """Delete what a build that died left behind. Only for the holder of the job lock."""
+        with self._writing, translated(self.path):
+            postings.sweep(self._write_db())
+
+    def discard_postings(self) -> None:
+        with self._writing, translated(self.path):
+            postings.discard(self._write_db())
+
+    def checkpoint(self) -> None:
+        with self._writing, translated(self.path):
+            self._write_db().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def _write_db(self) -> apsw.Connection:
+        if self._writer is None:
+            self._writer = connect(self.path)
+            # The WAL is moved into the database between batches, not in the middle of one (flush, checkpoint).
+        return self._writer
+
+    # Asking
+
+    def signals(self, search: Search) -> Signals:
+        with self.snapshot():
+            corpus, seq = self._load()
+            remarks: list[str] = []
+            words = self._words(corpus, search, remarks)
+            mask = scope.mask(self._db, corpus, search.conditions)
+            in_scope = corpus.is_chunk if mask is None else mask
+            scope_chunks = int(in_scope.sum())
+            scope_notes = corpus.note_count if mask is None else len(np.unique(corpus.note[np.flatnonzero(mask)]))
+            mask = self._narrow(corpus, search, mask, remarks)
+        found = score(corpus, words, mask)
+        if found.skipped:
+            remarks.append(f"{found.skipped} very common words were left out of the ranking")
+        allowed = corpus.is_chunk if mask is None else mask
+        has = (found.note > 0) & corpus.is_live
+        if mask is not None:
+            inside = np.zeros(len(corpus.ids), dtype=bool)
+            inside[corpus.note[np.flatnonzero(mask)]] = True
+            has &= inside
+        has[corpus.note[found.slots]] = True
+        ordinals = np.flatnonzero(has)
+        place = np.zeros(len(corpus.ids), dtype=np.int64)
+        place[ordinals] = np.arange(len(ordinals))
+        owner = corpus.note[found.slots]
+        firsts = corpus.first[ordinals]
+        return Signals(
+            owner=place[owner], ord=found.slots - corpus.first[owner], near=found.near, own=found.own,
+            notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], best=found.best[ordinals],
+            matched_notes=len(ordinals), matched_chunks=len(found.slots), scope_notes=scope_notes,
+            scope_chunks=scope_chunks, seq=seq, generation=self.generation,
+            in_scope=lambda at, chunk: bool(allowed[firsts[at] + chunk]), remarks=tuple(remarks),
+        )  # fmt: skip
+
+    def _load(self) -> tuple[Corpus, int]:
+        meta = dict(self._db.execute("select key, value from meta where key in ('seq', 'layout')").fetchall())
+        at = (meta["seq"], meta["layout"])
+        if self._corpus is None or self._corpus_at != at:
+            self._corpus, self._corpus_at = postings.load(self._db, self._corpus), at
+        return self._corpus, at[0]
+
+    def _words(self, corpus: Corpus, search: Search, remarks: list[str]) -> list[tuple[Postings, float]]:
+        out = []
+        for term, times in zip(search.words, search.repeats, strict=True):
+            found = vocabulary.postings(self._db, corpus, term)
+            if found is None and (other := vocabulary.nearest(self._db, corpus, term)) is not None:
+                found = other[0]
+                remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in other[1])}")
+            if found is not None:
+                out.append((found, float(times)))
+        for text in search.prefixes:
+            if (found := vocabulary.prefix(self._db, corpus, text)) is not None:
+                out.append((found, 1.0))
+        return out
+
+    def _narrow(
+        self, corpus: Corpus, search: Search, mask: scope.Mask | None, remarks: list[str]
+    ) -> scope.Mask | None:
+        if not (search.phrases or search.excluded):
+            return mask
+        out = corpus.is_chunk.copy() if mask is None else mask.copy()
+        for terms, wanted in [(p, True) for p in search.phrases] + [(p, False) for p in search.excluded]:
+            slots, complete = phrase.find(self._db, corpus, terms)
+            if not complete:
+                remarks.append(f"“{' '.join(terms)}” was looked for in the first {phrase.CHECKED_NOTES} notes only")
+            hit = np.zeros(corpus.slots, dtype=bool)
+            hit[slots] = True
+            if wanted:
+                # A phrase in the title holds for every chunk of the note.
+                titles = corpus.ids[corpus.note[slots[corpus.is_title[slots]]]]
+                hit[scope.note_slots(corpus, np.sort(titles))] = True
+            out &= hit if wanted else ~hit
+        return out
+
+    def newest(self, search: Search, limit: int) -> tuple[list[tuple[int, int]], int, int]:
+        """(note id, first chunk in scope) newest first, and how many notes and chunks are in scope."""
+        with self.snapshot():
+            corpus, _ = self._load()
+            remarks: list[str] = []
+            mask = scope.mask(self._db, corpus, search.conditions)
+            narrowed = self._narrow(corpus, search, mask, remarks)
+            slots = np.flatnonzero(corpus.is_chunk if narrowed is None else narrowed)
+            owners, heads = np.unique(corpus.note[slots], return_index=True)
+            ids = corpus.ids[owners].tolist()
+            chunk = dict(zip(ids, (slots[heads] - corpus.first[owners]).tolist(), strict=True))
+            rows = self._db.execute(
+                "select n.id from json_each(?) j cross join note n on n.id = j.value join file f on f.id = n.id "
+                "order by coalesce(n.modified_ns, f.mtime_ns) desc, f.key limit ?",
+                (json.dumps(ids), limit),
+            )
+            return [(i, chunk[i]) for (i,) in rows], len(owners), len(slots)
+
+    def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
+        out: list[ChunkRow | None] = []
+        with self._reading, translated(self.path):
+            for place in places:
+                row = first(
+                    self._db,
+                    "select start, size, line, count, heading, digest, speaker, at_ns from chunk where note = ? and ord = ?",
+                    place,
+                )
+                out.append(ChunkRow(*row) if row else None)
+        return out
+
+    def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]:
+        return {r.id: r for i in ids for r in self._notes("where n.id = ?", (i,))}
+
+    def note_by_key(self, key: bytes) -> NoteRow | None:
+        found = self._notes("where f.key = ?", (key,))
+        return found[0] if found else None
+
+    def list_notes(self, lo: bytes, hi: bytes, after: bytes, limit: int) -> list[NoteRow]:
+        return self._notes(
+            "where f.key >= ? and f.key < ? and f.key > ? order by f.key limit ?", (lo, hi, after, limit)
+        )
+
+    def _notes(self, where: str, values: Sequence[object]) -> list[NoteRow]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute(_NOTE + where, values).fetchall()
+        return [NoteRow(*r[:8], tuple(json.loads(r[8])) if r[8] else (), *r[9:]) for r in rows]
+
+    def named(self, name: str) -> list[NameRow]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute(
+                "select n.note, f.key, n.levels, n.whole, o.permalink from name n join file f on f.id = n.note "
+                "join note o on o.id = n.note where n.key = ? order by f.key",
+                (name,),
+            ).fetchall()
+        return [NameRow(note, key, NameLevel(levels), whole, stated) for note, key, levels, whole, stated in rows]
+
+    def links_from(self, note: int) -> list[LinkRow]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute(_LINK + "where note = ? order by ord", (note,)).fetchall()
+        return [LinkRow(*r[1:6], bool(r[6]), bool(r[7]), r[8]) for r in rows]
+
+    def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute(
+                _LINK + "where name in (select value from json_each(?)) order by note, ord", (json.dumps(sorted(set(names))),)
+            ).fetchall()
+        return [(r[0], LinkRow(*r[1:6], bool(r[6]), bool(r[7]), r[8])) for r in rows]
+
+    def field_values(self, key: str, limit: int) -> list[str]:
+        """Distinct folded values of a frontmatter field, the first `limit` in order."""
+        with self._reading, translated(self.path):
+            rows = self._db.execute("select distinct value from field where key = ? order by value limit ?", (key, limit))
+            return [v for (v,) in rows]
+
+    def has_field(self, key: str, value: str | None = None) -> bool:
+        with self._reading, translated(self.path):
+            if value is None:
+                return first(self._db, "select 1 from field where key = ? limit 1", (key,)) is not None
+            return first(self._db, "select 1 from field where key = ? and value = ? limit 1", (key, value)) is not None
+
+    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
+        with self._reading, translated(self.path):
+            return self._db.execute(
+                "select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,)
+            ).fetchall()
+
+    def meta(self, key: str) -> str | int | None:
+        with self._reading, translated(self.path):
+            row = first(self._db, "select value from meta where key = ?", (key,))
+        return row[0] if row else None
+
+    def stats(self) -> Stats:
+        with self.snapshot():
+            one = lambda sql: first(self._db, sql)[0]  # noqa: E731
+            return Stats(
+                generation=self.generation,
+                seq=one("select value from meta where key = 'seq'"),
+                notes=one("select count(*) from note"),
+                chunks=one("select count(*) from chunk"),
+                files=one("select count(*) from file"),
+                note_bytes=one("select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id"),
+                quarantined=one("select count(*) from quarantine"),
+            )

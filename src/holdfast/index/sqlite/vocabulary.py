@@ -1,0 +1,89 @@
+"""Words of a question against the words that notes have: prefixes, and the nearest known word for an unknown one.
+
+Expansion looks at the vocabulary, never at chunks. Which candidates are taken depends on the notes alone (document
+frequency, then spelling), not on the order in which terms were first seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apsw
+
+from holdfast.index.lexical.corpus import Corpus, Postings, union
+from holdfast.index.sqlite.db import first
+
+EXPANSIONS = 16
+CANDIDATES = 64
+NEAREST = 3
+
+
+def postings(db: apsw.Connection, corpus: Corpus, term: str) -> Postings | None:
+    row = first(db, "select id from term where t = ?", (term,))
+    found = corpus.postings(row[0]) if row else None
+    return found if found is not None and len(found[0]) else None
+
+
+def prefix(db: apsw.Connection, corpus: Corpus, text: str) -> Postings | None:
+    """All terms that begin with `text`, counted as one; at most EXPANSIONS of them, the most frequent."""
+    return _union(db, corpus, _beginning(db, text, CANDIDATES * 4), EXPANSIONS)
+
+
+def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, list[str]] | None:
+    """The known terms that an unknown `term` may stand for: longer ones that begin with it, else misspellings.
+
+    Misspellings share the first letter and differ by one edit, or by two from 7 letters on.
+    """
+    if len(term) < 4 or not term.isalpha():
+        return None
+    names = [t for t in _beginning(db, term, CANDIDATES) if len(t) <= len(term) + 4]
+    if not names:
+        allowed = 1 if len(term) < 7 else 2
+        near = [(d, t) for t in _alike(db, term) if (d := edits(term, t, allowed)) <= allowed]
+        best = min((d for d, _ in near), default=0)
+        names = [t for d, t in near if d == best]
+    ranked = _ranked(db, corpus, names)[:NEAREST]
+    return (union([p for _, _, p in ranked]), [t for _, t, _ in ranked]) if ranked else None
+
+
+def _beginning(db: apsw.Connection, text: str, limit: int) -> list[str]:
+    rows = db.execute("select t from term where t >= ? and t < ? order by t limit ?", (text, text + "\U0010ffff", limit))
+    return [t for (t,) in rows]
+
+
+def _alike(db: apsw.Connection, term: str) -> Iterable[str]:
+    lengths = (len(term) - 2, len(term) + 2)
+    a, b = term[0], chr(ord(term[0]) + 1)
+    for (t,) in db.execute("select t from term where t >= ? and t < ? and length(t) between ? and ?", (a, b, *lengths)):
+        yield t
+
+
+def _ranked(db: apsw.Connection, corpus: Corpus, names: Iterable[str]) -> list[tuple[int, str, Postings]]:
+    found = [(t, postings(db, corpus, t)) for t in names]
+    return sorted(((-len(p[0]), t, p) for t, p in found if p is not None), key=lambda x: x[:2])
+
+
+def _union(db: apsw.Connection, corpus: Corpus, names: Iterable[str], limit: int) -> Postings | None:
+    ranked = _ranked(db, corpus, names)[:limit]
+    return union([p for _, _, p in ranked]) if ranked else None
+
+
+def edits(a: str, b: str, limit: int) -> int:
+    """The number of insertions, deletions, replacements and swaps of neighbours between `a` and `b`; limit + 1 if more.
+
+    Optimal string alignment (Boytsov 2011, section 2.1), row by row, given up as soon as a row is over the limit.
+    """
+    if abs(len(a) - len(b)) > limit:
+        return limit + 1
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+        if min(row) > limit:
+            return limit + 1
+    return row[-1]

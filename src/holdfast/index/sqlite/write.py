@@ -1,0 +1,216 @@
+"""One writing transaction: notes in, notes out, whole or not at all.
+
+Rows are gathered and written together at the end of the transaction, term rows encoded for the whole batch at once.
+No posting is touched here: a note newer than the newest segment is read from its term row until the next flush
+(postings.py), so a reader sees it in the same transaction that stored it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import apsw
+import numpy as np
+
+from holdfast.index.base import NoteRecord
+from holdfast.index.lexical.pack import LEN_MAX, encode_ids
+from holdfast.index.sqlite.db import first, translated
+from holdfast.model import Witness
+
+TERM_CACHE = 150_000
+
+_INSERT = {
+    "chunk": "insert into chunk values (?,?,?,?,?,?,?,?,?,?)",
+    "name": "insert or ignore into name values (?,?,?,?)",
+    "link": "insert into link values (?,?,?,?,?,?,?,?,?,?)",
+    "fact": "insert into fact values (?,?,?,?,?,?,?)",
+    "field": "insert or ignore into field values (?,?,?)",
+}
+
+
+class Terms:
+    """Term ids, cached. Ids are dense, in order of first sight, and never change within a generation, so a cached id
+    stays true whatever other processes do; ids given in a transaction that failed are forgotten."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def ids(self, db: apsw.Connection, texts: Sequence[str], fresh: dict[str, int], next_id: int) -> tuple[list[int], int]:
+        known = self.known
+        for t in set(texts).difference(known):
+            row = first(db, "select id from term where t = ?", (t,))
+            if row is None:
+                db.execute("insert into term values (?,?)", (t, next_id))
+                fresh[t] = known[t] = next_id
+                next_id += 1
+            else:
+                known[t] = row[0]
+        return [known[t] for t in texts], next_id
+
+    def trim(self) -> None:
+        if len(self.known) > TERM_CACHE:
+            self.known.clear()
+
+
+class SqliteTx:
+    """See index.base.Tx. Use as a context manager; `seq` is the change number that the commit publishes."""
+
+    def __init__(self, db: apsw.Connection, path: str, terms: Terms) -> None:
+        self._db, self._path, self._terms = db, path, terms
+        self._fresh: dict[str, int] = {}
+        self._rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERT}
+        self._docs: list[tuple[int, list[int]]] = []
+        self._ids: list[int] = []
+        self._pending: set[int] = set()
+
+    def __enter__(self) -> SqliteTx:
+        with translated(self._path):
+            self._db.execute("begin immediate")
+            meta = dict(self._db.execute("select key, value from meta where key like 'next_%' or key = 'seq'").fetchall())
+        self.seq = meta["seq"] + 1
+        self._next_note, self._next_term = meta["next_note"], meta["next_term"]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                with translated(self._path):
+                    self._flush()
+                    self._db.executemany(
+                        "update meta set value = ? where key = ?",
+                        [(self.seq, "seq"), (self._next_note, "next_note"), (self._next_term, "next_term")],
+                    )
+                    self._db.execute("commit")
+                self._fresh.clear()
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            for t in self._fresh:
+                self._terms.known.pop(t, None)
+            self._terms.trim()
+
+    def replace_note(self, witness: Witness, racy_ns: int, record: NoteRecord, id_: int | None = None) -> int:
+        with translated(self._path):
+            known = first(self._db, "select id from file where key = ?", (witness[0],))
+            if id_ is None:
+                id_ = known[0] if known else self._new_id()
+            elif known is None or known[0] != id_:
+                self._db.execute("delete from file where id = ?", (id_,))
+            self._put_file(witness, racy_ns, id_)
+            self._clear_note(id_)
+            self._put_note(id_, record)
+            self._db.execute("delete from quarantine where key = ?", (witness[0],))
+        return id_
+
+    def set_file(self, witness: Witness, racy_ns: int) -> None:
+        with translated(self._path):
+            known = first(self._db, "select id from file where key = ?", (witness[0],))
+            self._put_file(witness, racy_ns, known[0] if known else self._new_id())
+
+    def drop_content(self, key: bytes) -> None:
+        """Take the note's content out of the index and keep its file row: the file is there and cannot be a note."""
+        with translated(self._path):
+            known = first(self._db, "select id from file where key = ?", (key,))
+            if known:
+                self._clear_note(known[0])
+
+    def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
+        with translated(self._path):
+            known = first(self._db, "select id from file where key = ?", (old_key,))
+            assert known is not None, "only a file that is known can move"
+            self._db.execute("delete from file where key = ?", (old_key,))
+            self._put_file(witness, racy_ns, known[0])
+            self._db.execute("delete from quarantine where key = ?", (old_key,))
+
+    def delete_file(self, key: bytes) -> None:
+        with translated(self._path):
+            known = first(self._db, "select id from file where key = ?", (key,))
+            if known is not None:
+                self._clear_note(known[0])
+                self._db.execute("delete from file where key = ?", (key,))
+            self._db.execute("delete from quarantine where key = ?", (key,))
+
+    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None:
+        with translated(self._path):
+            self._db.execute("insert or replace into quarantine values (?,?,?)", (key, reason, at_ns))
+
+    def release(self, key: bytes) -> None:
+        with translated(self._path):
+            self._db.execute("delete from quarantine where key = ?", (key,))
+
+    def put_meta(self, key: str, value: str | int) -> None:
+        with translated(self._path):
+            self._db.execute("insert or replace into meta values (?,?)", (key, value))
+
+    def _new_id(self) -> int:
+        self._next_note += 1
+        return self._next_note
+
+    def _put_file(self, witness: Witness, racy_ns: int, id_: int) -> None:
+        key, size, mtime_ns, ctime_ns, inode = witness
+        # An inode is an unsigned number; SQLite's integers are signed.
+        inode = inode - (1 << 64) if inode >= 1 << 63 else inode
+        self._db.execute(
+            "insert or replace into file values (?,?,?,?,?,?,?)", (key, id_, size, mtime_ns, ctime_ns, inode, racy_ns)
+        )
+
+    def _clear_note(self, id_: int) -> None:
+        if id_ in self._pending:
+            self._flush()
+        if first(self._db, "select 1 from note where id = ?", (id_,)) is None:
+            return
+        for table in ("chunk", "name", "link", "fact", "field", "doc"):
+            self._db.execute(f"delete from {table} where note = ?", (id_,))
+        self._db.execute("delete from note where id = ?", (id_,))
+        self._db.execute("insert or replace into gone values (?,?)", (id_, self.seq))
+
+    def _put_note(self, id_: int, r: NoteRecord) -> None:
+        self._pending.add(id_)
+        self._db.execute(
+            "insert into note values (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (id_, r.digest, r.title, r.type, r.permalink, r.trust, json.dumps(r.tags, ensure_ascii=False) if r.tags else None,
+             r.author, r.session, r.modified_ns, r.valid_from_ns, r.valid_to_ns),
+        )  # fmt: skip
+        rows = self._rows
+        rows["chunk"] += [
+            (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns)
+            for i, c in enumerate(r.chunks)
+        ]
+        rows["name"] += [(key, id_, levels, whole) for key, levels, whole in r.names]
+        rows["link"] += [
+            (id_, i, x.line, x.target, x.name, x.heading, x.block, x.embed, x.relative, x.relation)
+            for i, x in enumerate(r.links)
+        ]
+        rows["fact"] += [(id_, i, x.line, x.kind, x.label, x.valid_from, x.valid_to) for i, x in enumerate(r.facts)]
+        rows["field"] += [(id_, key, value) for key, value in r.fields]
+        entries = [t[:LEN_MAX] for t in r.terms]
+        ids, self._next_term = self._terms.ids(
+            self._db, [t for entry in entries for t in entry], self._fresh, self._next_term
+        )
+        self._ids += ids
+        self._docs.append((id_, [len(entry) for entry in entries]))
+
+    def _flush(self) -> None:
+        for table, rows in self._rows.items():
+            if rows:
+                self._db.executemany(_INSERT[table], rows)
+                rows.clear()
+        if self._docs:
+            blobs = encode_ids(
+                np.array(self._ids, dtype=np.uint32), np.array([sum(lens) for _, lens in self._docs], dtype=np.int64)
+            )
+            self._db.executemany(
+                "insert into doc values (?,?,?,?)",
+                [
+                    (id_, self.seq, np.array(lens, dtype=np.uint16).tobytes(), blob)
+                    for (id_, lens), blob in zip(self._docs, blobs, strict=True)
+                ],
+            )
+            # A note that is back in the overlay is not gone; its older postings are masked by its newer term row.
+            self._db.executemany("delete from gone where note = ?", [(id_,) for id_, _ in self._docs])
+            self._docs.clear()
+            self._ids.clear()
+        self._pending.clear()
