@@ -38,8 +38,8 @@ class Config:
 
     # Index
     index_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 64 MiB
-    overlay_chunks: int = 1500
-    overlay_chunks_hard: int = 2000
+    overlay_chunks: int = 1_500
+    overlay_first: int = 20_000
 
     # Recall
     k: int = 10

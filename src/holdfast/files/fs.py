@@ -218,16 +218,6 @@ class FileSystem:
 
         fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def is_alive(self, pid: int) -> bool:
-        """Whether a process with this number exists."""
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
     def open_files_limit(self) -> int:
         """The number of descriptors this process may have."""
         import resource

@@ -14,6 +14,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class NotYetError(Exception):
+    """The result did not come in time. No OSError: a stat may time out by itself, and that is its result."""
+
+
 class Pending(Generic[T]):
     """A result to come."""
 
@@ -35,10 +39,10 @@ class Pending(Generic[T]):
             self._error = e
         self._lock.release()
 
-    def result(self, timeout_s: float | None = None) -> T:
-        """What the call returned or raised; TimeoutError if that is not known in time. Asked once."""
-        if not self._lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0)):
-            raise TimeoutError
+    def result(self, timeout_ns: int | None = None) -> T:
+        """What the call returned or raised; NotYetError if that is not known in time. Asked once."""
+        if not self._lock.acquire(timeout=-1 if timeout_ns is None else timeout_ns / 1e9):
+            raise NotYetError
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]

@@ -8,8 +8,8 @@ index and ResourceFault for a machine that is short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntFlag
 from types import TracebackType
 from typing import Literal, Protocol
@@ -197,15 +197,12 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    generation: int
+class Counts:
     seq: int
     notes: int
     chunks: int
     files: int
-    note_bytes: int
     quarantined: int
-    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 class Tx(Protocol):
@@ -282,6 +279,6 @@ class Index(Protocol):
 
     def meta(self, key: str) -> str | None: ...
 
-    def stats(self) -> Stats: ...
+    def counts(self) -> Counts: ...
 
     def close(self) -> None: ...

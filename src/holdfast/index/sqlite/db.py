@@ -99,22 +99,23 @@ def connect(path: str, *, create: bool = False) -> apsw.Connection:
 
 def create(path: str, database_id: str) -> None:
     """Make an empty generation at `path`."""
-    db = connect(path, create=True)
-    try:
-        with db:
-            for statement in _statements():
-                db.execute(statement)
-            db.executemany(
-                "insert into meta values (?, ?)",
-                [
-                    ("database", database_id),
-                    *((k, 0) for k in ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment", "full")),
-                ],
-            )
-        db.pragma("application_id", APPLICATION_ID)
-        db.pragma("user_version", SCHEMA)
-    finally:
-        db.close()
+    with translated(path):
+        db = connect(path, create=True)
+        try:
+            prepare(db, database_id)
+        finally:
+            db.close()
+
+
+def prepare(db: apsw.Connection, database_id: str) -> None:
+    """Make the tables of an empty generation."""
+    with db:
+        for statement in _statements():
+            db.execute(statement)
+        counters = ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment")
+        db.executemany("insert into meta values (?, ?)", [("database", database_id), *((k, 0) for k in counters)])
+    db.pragma("application_id", APPLICATION_ID)
+    db.pragma("user_version", SCHEMA)
 
 
 def _statements() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import apsw
@@ -16,6 +16,7 @@ import numpy as np
 
 from holdfast.index.base import (
     ChunkRow,
+    Counts,
     FileRow,
     LinkRow,
     NameLevel,
@@ -23,12 +24,11 @@ from holdfast.index.base import (
     NoteRow,
     Search,
     Signals,
-    Stats,
 )
 from holdfast.index.lexical.corpus import Corpus, Postings
 from holdfast.index.lexical.score import score
 from holdfast.index.sqlite import phrase, postings, scope, vocabulary
-from holdfast.index.sqlite.db import connect, first, translated, verify
+from holdfast.index.sqlite.db import connect, first, prepare, translated, verify
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 _NOTE = (
@@ -43,12 +43,7 @@ class SqliteIndex:
 
     def __init__(self, path: str, generation: int, database_id: str) -> None:
         """Open the database; raises IndexDamaged if it is not the one that the manifest names, or not whole."""
-        self.path, self.generation = path, generation
-        self._reading, self._writing = threading.RLock(), threading.RLock()
-        self._depth = 0
-        self._corpus: Corpus | None = None
-        self._corpus_at: tuple[int, int] | None = None
-        self._terms = Terms()
+        self._init(path, generation)
         self._writer: apsw.Connection | None = None
         with translated(path):
             self._db = connect(path)
@@ -57,6 +52,25 @@ class SqliteIndex:
             except BaseException:
                 self._db.close()
                 raise
+
+    @classmethod
+    def in_memory(cls) -> SqliteIndex:
+        """An empty index that lives as long as the object, of generation 0."""
+        index = cls.__new__(cls)
+        index._db = connect(":memory:")
+        prepare(index._db, "")
+        index._writer = index._db
+        index._init(":memory:", 0)
+        index._writing = index._reading
+        return index
+
+    def _init(self, path: str, generation: int) -> None:
+        self.path, self.generation = path, generation
+        self._reading, self._writing = threading.RLock(), threading.RLock()
+        self._depth = 0
+        self._corpus: Corpus | None = None
+        self._corpus_at: tuple[int, int] | None = None
+        self._terms = Terms()
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -321,15 +335,36 @@ class SqliteIndex:
             row = first(self._db, "select value from meta where key = ?", (key,))
         return row[0] if row else None
 
-    def stats(self) -> Stats:
-        with self.snapshot():
-            one = lambda sql: first(self._db, sql)[0]  # noqa: E731
-            return Stats(
-                generation=self.generation,
-                seq=one("select value from meta where key = 'seq'"),
-                notes=one("select count(*) from note"),
-                chunks=one("select count(*) from chunk"),
-                files=one("select count(*) from file"),
-                note_bytes=one("select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id"),
-                quarantined=one("select count(*) from quarantine"),
+    def put_meta(self, values: Mapping[str, str | int]) -> None:
+        """Keep small facts about the index itself."""
+        with self._writing, translated(self.path):
+            db = self._write_db()
+            with db:
+                db.executemany("insert or replace into meta values (?,?)", list(values.items()))
+
+    def note_job(self, job: str, message: str, at_ns: int, *, failed: bool = False) -> None:
+        """Record when a job last ended, well or not, and what it said."""
+        key = f"job:{job}"
+        entry = json.loads(str(self.meta(key) or "{}"))
+        entry |= {"last_failure_ns": at_ns, "error": message} if failed else {"last_success_ns": at_ns, "error": None}
+        self.put_meta({key: json.dumps(entry)})
+
+    def jobs(self) -> dict[str, dict[str, object]]:
+        with self._reading, translated(self.path):
+            rows = self._db.execute("select key, value from meta where key like 'job:%' order by key").fetchall()
+        return {key.removeprefix("job:"): json.loads(value) for key, value in rows}
+
+    def counts(self) -> Counts:
+        with self._reading, translated(self.path):
+            row = first(
+                self._db,
+                "select (select value from meta where key = 'seq'), (select count(*) from note), "
+                "(select count(*) from chunk), (select count(*) from file), (select count(*) from quarantine)",
             )
+        return Counts(*row)
+
+    def note_bytes(self) -> int:
+        """The bytes of all notes."""
+        with self._reading, translated(self.path):
+            row = first(self._db, "select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id")
+        return int(row[0])

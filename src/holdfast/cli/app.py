@@ -1,0 +1,245 @@
+"""The verbs as commands: decode, call the vault, print. Nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+
+from holdfast.cli import output
+from holdfast.errors import HoldfastError, UserError
+from holdfast.vault import Vault, parse_file
+
+PROBLEMS = 3
+
+app = typer.Typer(
+    name="holdfast",
+    help="Long-term memory for AI agents and the people they work with: your Markdown notes, found again.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@dataclass
+class Shared:
+    """Options that stand before or after the verb; the one after it wins."""
+
+    vault: str | None = None
+    state_dir: str | None = None
+    as_json: bool = False
+
+
+VaultOption = Annotated[str | None, typer.Option("--vault", metavar="DIR", help="The folder of notes.")]
+StateOption = Annotated[str | None, typer.Option("--state-dir", metavar="DIR", help="Where indexes are kept.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+SyncOption = Annotated[bool, typer.Option("--sync/--no-sync", help="Look for changed notes first.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from holdfast.version import VERSION
+
+        print(f"holdfast {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared(
+    ctx: typer.Context,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    ctx.obj = Shared(vault, state_dir, as_json)
+
+
+def _merged(ctx: typer.Context, vault: str | None, state_dir: str | None, as_json: bool) -> Shared:
+    before: Shared = ctx.obj
+    return Shared(vault or before.vault, state_dir or before.state_dir, as_json or before.as_json)
+
+
+@contextmanager
+def _opened(s: Shared) -> Iterator[Vault]:
+    path = s.vault or os.environ.get("HOLDFAST_VAULT") or Vault.find()
+    with Vault.open(path, state_dir=s.state_dir) as vault:
+        yield vault
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder of notes.")] = ".",
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a folder a vault: give it an id in .holdfast/config.toml. Notes are not touched."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    done = Vault.init(s.vault if directory == "." and s.vault else directory)
+    output.show(done, s.as_json, output.created)
+
+
+@app.command()
+def sync(
+    ctx: typer.Context,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Hash every note instead of trusting its stat.")] = False,
+    accept_empty: Annotated[
+        bool, typer.Option("--accept-empty", help="Believe that all notes are really gone.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="List what was skipped, and why.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Embed new chunks.")] = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the index equal to the notes."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v, output.progress("Reading notes") as progress:
+        done = v.sync(vectors=vectors, checksum=checksum, accept_empty=accept_empty, progress=progress)
+    output.show(done, s.as_json, lambda x: output.synced(x, explain), explained=explain)
+    if done.quarantined:
+        raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def recall(
+    ctx: typer.Context,
+    question: Annotated[list[str], typer.Argument(help="Words, \"a phrase\", -word, tag:x, since:2026-01 ...")],
+    k: Annotated[int | None, typer.Option("-k", "--limit", help="At most this many hits.")] = None,
+    budget: Annotated[int | None, typer.Option("--budget", help="At most this many tokens.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Rank passages or notes.")] = "passage",
+    explain: Annotated[bool, typer.Option("--explain", help="Print what each signal added.")] = False,
+    look: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the passages that answer a question, with their lines."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    if by not in ("passage", "note"):
+        raise UserError(f"--by is {by!r}.", hint="Choose passage or note.")
+    kind: Literal["passage", "note"] = "note" if by == "note" else "passage"
+    with _opened(s) as v:
+        answer = v.recall(" ".join(question), k=k, budget=budget, by=kind, sync=look)
+        output.show(answer, s.as_json, lambda x: output.answer(x, v.root, explain))
+
+
+@app.command()
+def read(
+    ctx: typer.Context,
+    note: Annotated[str, typer.Argument(help="A path, permalink, memory://permalink, title, or path:line:count.")],
+    line: Annotated[int | None, typer.Option("--line", help="The first line.")] = None,
+    count: Annotated[int | None, typer.Option("--count", help="How many lines.")] = None,
+    look: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a note, or some of its lines."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v:
+        output.show(v.read(note, line=line, count=count, sync=look), s.as_json, output.note)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A folder or note of the vault.")] = "",
+    limit: Annotated[int, typer.Option("--limit", help="At most this many notes.")] = 50,
+    after: Annotated[str, typer.Option("--after", metavar="PATH", help="Begin behind this note.")] = "",
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
+    look: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List notes in path order."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v:
+        found = v.list(path, limit=limit, after=after, sync=look)
+        if jsonl:
+            for item in found.notes:
+                output.write(json.dumps(item.to_dict(), ensure_ascii=False))
+        else:
+            output.show(found, s.as_json, output.listing)
+
+
+@app.command()
+def status(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Say how the vault and its index are."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v:
+        found = v.status()
+    output.show(found, s.as_json, output.status)
+    if found.health != "ok":
+        raise typer.Exit(75 if found.health == "failing" else PROBLEMS)
+
+
+@app.command()
+def rebuild(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Build the index from nothing beside the one that serves, then switch."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v, output.progress("Reading notes") as progress:
+        done = v.rebuild(progress=progress)
+    output.show(done, s.as_json, output.rebuilt)
+
+
+@app.command()
+def parse(
+    ctx: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Notes; they need not be in a vault.")],
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the note format says about files, as JSON."""
+    _merged(ctx, vault, state_dir, as_json)
+    ok = True
+    for path in files:
+        found, readable = parse_file(path)
+        ok &= readable
+        output.write(json.dumps(found, ensure_ascii=False))
+    if not ok:
+        raise typer.Exit(PROBLEMS)
+
+
+def run(args: list[str]) -> int:
+    """Run the command line and return its exit code; errors go to stderr, as JSON where JSON was asked for."""
+    output.use_utf8()
+    as_json = "--json" in args or "--jsonl" in args
+    try:
+        result: Any = app(args=args, standalone_mode=False)
+        return int(result or 0)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as e:
+        error = UserError(e.format_message(), hint=_usage_hint(e))
+        return output.error(error, as_json)
+    except HoldfastError as e:
+        return output.error(e, as_json)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _usage_hint(e: click.ClickException) -> str:
+    ctx = getattr(e, "ctx", None)
+    return f"Run `{ctx.command_path if ctx else 'holdfast'} --help`."

@@ -1,0 +1,251 @@
+"""Bring files that differ into the index, batch by batch: read, parse, chunk, one transaction.
+
+Bytes in flight are bounded, not files. A file is proven by its stat only if the stat is older than the look at it;
+what is not is stored with the time of the look (`racy_ns`) and read again by the next sync.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from holdfast.config import Config
+from holdfast.engine.diff import is_note_key
+from holdfast.engine.record import Note, make_record, read_note
+from holdfast.errors import NoteError, NoteTooLarge
+from holdfast.files import notes
+from holdfast.files.fs import FileSystem
+from holdfast.files.wide import Pool
+from holdfast.index.base import FileRow
+from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.index.sqlite.write import SqliteTx
+from holdfast.model import Witness, key_path, show_path
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a pass did so far; `moved_from` are keys whose files were found under other names."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    moved: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    files_read: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    explained: list[tuple[str, str]] = field(default_factory=list)
+    moved_from: set[bytes] = field(default_factory=set)
+
+    def skip(self, reason: str, path: str = "", count: int = 1) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
+        if path and len(self.explained) < 1000:
+            self.explained.append((show_path(path), reason))
+
+
+@dataclass(slots=True)
+class _Item:
+    """One file on its way into the index: what the walk saw, what the index knew, what was read."""
+
+    witness: Witness
+    known: FileRow | None
+    body: notes.NoteBytes | None = None
+    problem: NoteError | None = None
+    gone: bool = False
+    parsed: Note | None = None
+    old: FileRow | None = None
+
+
+class Apply:
+    """Applies differences to `index`. `grain_ns` is the grain of the file system's times; `pool` reads in parallel."""
+
+    def __init__(
+        self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, grain_ns: int, pool: Pool | None
+    ) -> None:
+        self._fs, self._root, self._config, self._index = fs, root, config, index
+        self._grain_ns, self._pool = grain_ns, pool
+        self._may_move = index.counts().files > 0
+        self.counts = Counts()
+        self.checksum = False
+
+    def files(self, witnesses: Iterable[Witness], *, is_new: bool) -> None:
+        """Bring these files in; `is_new` if the index has none of them."""
+        for batch in self._batches(witnesses):
+            self._apply(batch, is_new)
+
+    def remove(self, keys: Iterable[bytes]) -> None:
+        """Take these out, each after proof that its file is gone."""
+        keys = [k for k in keys if k not in self.counts.moved_from]
+        for at in range(0, len(keys), self._config.batch_notes):
+            part = keys[at : at + self._config.batch_notes]
+            absent = self._each(part, self._is_absent)
+            with self._index.begin() as tx:
+                for key, is_absent in zip(part, absent, strict=True):
+                    if is_absent:
+                        tx.delete_file(key)
+                        self.counts.removed += is_note_key(key)
+                    else:
+                        self.counts.skip("unverified", key_path(key))
+
+    def drop(self, keys: Iterable[bytes]) -> None:
+        """Take these out although their files are there: ignore rules exclude them now."""
+        with self._index.begin() as tx:
+            for key in keys:
+                tx.delete_file(key)
+                self.counts.removed += is_note_key(key)
+
+    def scrub(self, witnesses: Iterable[Witness]) -> None:
+        """Hash files whose stat is unchanged, and bring in those whose bytes are not."""
+        self.checksum = True
+        try:
+            self.files(witnesses, is_new=False)
+        finally:
+            self.checksum = False
+
+    def _batches(self, witnesses: Iterable[Witness]) -> Iterator[list[Witness]]:
+        batch: list[Witness] = []
+        size = 0
+        for witness in witnesses:
+            batch.append(witness)
+            size += min(witness[1], self._config.note_bytes)
+            if size >= self._config.batch_bytes or len(batch) >= self._config.batch_notes:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _apply(self, batch: list[Witness], is_new: bool) -> None:
+        look_ns = self._fs.time_ns()
+        items = [_Item(w, None if is_new else self._index.file_row(w[0])) for w in batch]
+        if is_new and self._may_move:
+            for item in items:
+                item.old = self._moved_by_stat(item.witness)
+        reading = [x for x in items if x.old is None and is_note_key(x.witness[0])]
+        for item in self._each(reading, self._read):
+            self.counts.files_read += item.body is not None
+        for item in reading:
+            self._look_closer(item, is_new)
+        with self._index.begin() as tx:
+            for item in items:
+                self._store(tx, item, look_ns)
+
+    def _read(self, item: _Item) -> _Item:
+        path = key_path(item.witness[0])
+        try:
+            item.body = notes.read_note(
+                self._fs, self._root, path, max_bytes=self._config.note_bytes, size=item.witness[1]
+            )
+            item.witness = item.body.witness
+        except FileNotFoundError:
+            item.gone = True
+        except NoteError as e:
+            item.problem = e
+        return item
+
+    def _look_closer(self, item: _Item, is_new: bool) -> None:
+        """Parse what was read, unless its bytes are known; find out whether it is an old note under a new name."""
+        body, known = item.body, item.known
+        if body is None or (known is not None and known.digest == body.digest):
+            return
+        path = key_path(item.witness[0])
+        item.parsed = read_note(body.data, path, self._config.chunk_tokens)
+        item.body = notes.NoteBytes(b"", body.digest, body.witness)
+        if is_new and self._may_move:
+            item.old = self._take(self._index.find_digest(body.digest)) or self._take(
+                self._index.find_similar((c.digest for c in item.parsed.chunks), self._config.move_share)
+            )
+
+    def _moved_by_stat(self, witness: Witness) -> FileRow | None:
+        """The file that this one was before its folder was renamed: times and inode stayed, so nothing is read."""
+        name = witness[0].rpartition(b"\0")[2]
+        rows = [r for r in self._index.find_moved(witness) if r.witness[0].rpartition(b"\0")[2] == name]
+        return self._take(r for r in rows if not r.racy_ns)
+
+    def _take(self, rows: Iterable[FileRow]) -> FileRow | None:
+        """The first of `rows` whose file is gone from where it was and not yet found elsewhere."""
+        for row in rows:
+            key = row.witness[0]
+            if key not in self.counts.moved_from and self._is_absent(key):
+                self.counts.moved_from.add(key)
+                return row
+        return None
+
+    def _is_absent(self, key: bytes) -> bool:
+        try:
+            self._fs.lstat(f"{self._root}/{key_path(key)}")
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _store(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
+        key, counts = item.witness[0], self.counts
+        if item.gone:
+            return  # the next walk sees that it is not there
+        if not is_note_key(key):
+            if item.old is not None:
+                tx.move_file(item.old.witness[0], item.witness, 0)
+            else:
+                tx.set_file(item.witness, 0)
+            return
+        racy_ns = self._racy(item, look_ns)
+        if item.problem is not None:
+            self._set_aside(tx, item, look_ns)
+        elif item.parsed is not None:
+            assert item.body is not None
+            record = make_record(item.parsed, item.body.digest, key_path(key))
+            tx.replace_note(item.witness, racy_ns, record, item.old.id if item.old else None)
+            if item.parsed.cut:
+                tx.quarantine(key, item.parsed.cut, look_ns)
+            counts.moved += item.old is not None
+            counts.changed += item.known is not None and item.known.digest is not None
+            counts.added += item.old is None and (item.known is None or item.known.digest is None)
+        elif item.old is not None:
+            tx.move_file(item.old.witness[0], item.witness, 0)
+            counts.moved += 1
+        else:
+            if item.known is None or item.known.witness != item.witness or item.known.racy_ns != racy_ns:
+                tx.set_file(item.witness, racy_ns)
+            counts.unchanged += 1
+
+    def _set_aside(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
+        key, problem = item.witness[0], item.problem
+        assert problem is not None
+        self.counts.quarantined += 1
+        self.counts.skip(problem.kind, key_path(key))
+        # Too large is known from the stat; anything else may end by itself, so the next sync looks again.
+        tx.set_file(item.witness, 0 if isinstance(problem, NoteTooLarge) else look_ns)
+        if isinstance(problem, NoteTooLarge):
+            tx.drop_content(key)
+        tx.quarantine(key, problem.message, look_ns)
+
+    def _racy(self, item: _Item, look_ns: int) -> int:
+        """0 if the witness proves the bytes that were read, else the time of the look.
+
+        A change after the look gives a newer ctime, visible unless both fall into one grain of the clock. So the
+        ctime must be older than the look by more than a grain; or the same stat was seen by an earlier look that was
+        itself more than a grain ago (which proves it whatever the two clocks say). Test: fault/test_racy.py.
+        """
+        if os.name == "posix":
+            newest = item.witness[3]
+        else:
+            newest = max(item.witness[2], item.witness[3])
+        if newest < look_ns - self._grain_ns:
+            return 0
+        known = item.known
+        if known is not None and known.racy_ns and known.witness == item.witness:
+            waited = look_ns - known.racy_ns
+            return 0 if waited > self._grain_ns else known.racy_ns
+        return look_ns
+
+    def _each(self, items: list[A], call: Callable[[A], B]) -> list[B]:
+        if self._pool is None:
+            return [call(x) for x in items]
+        pending = [self._pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
+        return [p.result() for p in pending]

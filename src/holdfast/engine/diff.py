@@ -1,0 +1,123 @@
+"""What differs between the vault and the index: one pass over two sorted streams, in constant memory.
+
+A directory whose witnesses all equal the index's rows is settled by one comparison of lists. Counts and watermarks prove
+nothing (delete one note, move an old one in: the count is equal and nothing is newer), so none are used.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from holdfast.files.paths import is_note
+from holdfast.files.scan import Directory, Scan
+from holdfast.model import Witness
+
+PAGE = 4096
+
+
+class Rows(Protocol):
+    def file_rows(self, after: bytes, limit: int) -> list[Witness]: ...
+
+
+@dataclass(slots=True)
+class Difference:
+    """What one directory differs in, and the keys that stood before it in the index and were not met in the walk.
+
+    `added` files are new to the index; `suspect` ones are known, with another witness or an unproven one; `removed`
+    keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified` rows could not be looked at.
+    """
+
+    added: list[Witness] = field(default_factory=list)
+    suspect: list[Witness] = field(default_factory=list)
+    removed: list[bytes] = field(default_factory=list)
+    excluded: list[bytes] = field(default_factory=list)
+    unchanged: int = 0
+    unverified: int = 0
+    ignored: int = 0
+
+
+class _KnownRows:
+    """The index's rows as a stream that is taken range by range."""
+
+    def __init__(self, index: Rows) -> None:
+        self._index = index
+        self._page: list[Witness] = []
+        self._at = 0
+        self._last = b""
+        self._ended = False
+
+    def below(self, bound: bytes) -> list[Witness]:
+        """The rows from here to the first key that is not below `bound`."""
+        out: list[Witness] = []
+        while True:
+            end = bisect_left(self._page, bound, lo=self._at, key=_key)
+            out = out + self._page[self._at : end] if out else self._page[self._at : end]
+            self._at = end
+            if end < len(self._page) or self._ended:
+                return out
+            self._page = self._index.file_rows(self._last, PAGE)
+            self._at = 0
+            self._ended = len(self._page) < PAGE
+            if self._page:
+                self._last = self._page[-1][0]
+
+
+def _key(row: Witness) -> bytes:
+    return row[0]
+
+
+def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
+    """The differences, directory by directory in key order; the last one holds what stood behind the last directory."""
+    known = _KnownRows(index)
+    for directory in scan:
+        found = Difference()
+        found.removed = [row[0] for row in known.below(directory.key_prefix)]
+        if directory.error is not None:
+            # Nothing is known of what is in or below it: keep every row, and say so.
+            found.unverified = len(known.below(_after_subtree(directory.key_prefix)))
+        else:
+            rows = known.below(directory.key_prefix[:-1] + b"\1")
+            if rows == directory.files and not directory.rules_changed:
+                found.unchanged = len(rows)
+            else:
+                _compare(directory, rows, found)
+        yield found
+    rest = Difference()
+    rest.removed = [row[0] for row in known.below(b"\xff" * 5)]
+    yield rest
+
+
+def _after_subtree(prefix: bytes) -> bytes:
+    return b"\xff" * 5 if prefix == b"\0" else prefix[:-2] + b"\1"
+
+
+def _compare(directory: Directory, rows: list[Witness], found: Difference) -> None:
+    known = {row[0]: row for row in rows}
+    rules, rematch = directory.rules, directory.rules_changed
+    start = len(directory.key_prefix)
+    for witness in directory.files:
+        row = known.get(witness[0])
+        if rules is not None and (row is None or rematch) and rules.ignores(os.fsdecode(witness[0][start:])):
+            found.ignored += 1
+            if known.pop(witness[0], None) is not None:
+                found.excluded.append(witness[0])
+            continue
+        known.pop(witness[0], None)
+        if row is None:
+            found.added.append(witness)
+        elif row == witness:
+            found.unchanged += 1
+        else:
+            found.suspect.append(witness)
+    for key, _ in directory.unreadable:
+        if known.pop(key, None) is not None:
+            found.unverified += 1
+    found.removed += known
+
+
+def is_note_key(key: bytes) -> bool:
+    return is_note(os.fsdecode(key.rpartition(b"\0")[2]))

@@ -1,0 +1,105 @@
+"""Read the words of hits from the notes, at the moment of the answer, and prove them by their digests.
+
+So an answer cannot show text that is no longer there: where the bytes at a chunk's place are not the chunk's, the note is
+read and cut again, and the hit is put right or dropped. A note that cannot be read keeps its hit, without text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.engine.rank import Ranked
+from holdfast.engine.record import read_note
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import HoldfastError, NoteError
+from holdfast.files import notes
+from holdfast.files.wide import Pool
+from holdfast.index.base import ChunkRow, NoteRow
+from holdfast.model import key_path, show_path
+from holdfast.text.chunk import chunk_digest, chunk_text
+
+PARALLEL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A ranked chunk with its words; `text` is None where they cannot be read."""
+
+    ranked: Ranked
+    chunk: ChunkRow
+    line: int
+    count: int
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    passage: Passage | None
+    remark: str = ""
+
+
+def read_passages(
+    ws: Workspace,
+    rows: dict[int, NoteRow],
+    ranked: Sequence[tuple[Ranked, ChunkRow | None]],
+    k: int,
+    degraded: list[str],
+) -> list[Passage]:
+    """The first `k` of `ranked` whose words are still in the notes."""
+    todo = [(r, c, rows[r.note]) for r, c in ranked if c is not None and r.note in rows]
+    pool = Pool(PARALLEL) if _reads_are_slow(ws) else None
+    try:
+        out: list[Passage] = []
+        at = 0
+        while len(out) < k and at < len(todo):
+            part = todo[at : at + k - len(out)]
+            at += len(part)
+            if pool is None:
+                outcomes = [_read(ws, *x) for x in part]
+            else:
+                pending = [pool.submit(lambda x=x: _read(ws, *x)) for x in part]  # type: ignore[misc]
+                outcomes = [p.result() for p in pending]
+            for outcome in outcomes:
+                if outcome.remark:
+                    degraded.append(outcome.remark)
+                if outcome.passage is not None:
+                    out.append(outcome.passage)
+        return out
+    finally:
+        if pool is not None:
+            pool.close()
+
+
+def _reads_are_slow(ws: Workspace) -> bool:
+    try:
+        index = ws.index()
+        return bool(index and index.meta("slow"))
+    except HoldfastError:
+        return False  # whoever searched has said what is wrong with the index
+
+
+def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Outcome:
+    path = key_path(note.key)
+    try:
+        if chunk.size == 0:
+            return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, note.title))
+        raw = notes.read_range(ws.fs, ws.root, path, chunk.start, chunk.size)
+        text = chunk_text(raw, note.type == "conversation")
+        if chunk_digest(text, chunk.heading) == chunk.digest:
+            return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, text))
+        return _read_again(ws, ranked, chunk, path)
+    except FileNotFoundError:
+        return _Outcome(None, f"{show_path(path)} is gone since the last sync; its hit was dropped")
+    except NoteError as e:
+        ws.count(f"recall_{e.kind}")
+        return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, None), e.message)
+
+
+def _read_again(ws: Workspace, ranked: Ranked, chunk: ChunkRow, path: str) -> _Outcome:
+    body = notes.read_note(ws.fs, ws.root, path, max_bytes=ws.config.note_bytes)
+    fresh = read_note(body.data, path, ws.config.chunk_tokens)
+    for c in fresh.chunks:
+        if c.digest == chunk.digest:
+            return _Outcome(Passage(ranked, chunk, c.line, c.count, c.text), f"{show_path(path)} changed since the last sync")
+    return _Outcome(None, f"{show_path(path)} changed since the last sync; a hit in it was dropped")

@@ -1,0 +1,120 @@
+"""Signals of one question -> the best passages or notes. Pure arithmetic on arrays; the same input gives the same order.
+
+Each signal is divided by its largest value for this question, then they are added with fixed weights. The weights were
+fitted on the development half of LoCoMo and on Cranfield (docs/decisions/0003 says how); ties go by path, then place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.index.base import Signals
+
+Floats = NDArray[np.float32]
+
+WEIGHTS = {"near": 1.0, "own": 0.6, "note": 0.8, "best": 0.4}
+# A note's score: its best passage, half its second, a quarter of its third.
+POOLING = np.array([1.0, 0.5, 0.25], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One passage: the note's id, the chunk, the score and what each signal added to it."""
+
+    note: int
+    ord: int
+    score: float
+    why: dict[str, float]
+
+
+Keys = Callable[[list[int]], dict[int, bytes]]
+"""Sort keys of notes by id, asked for ties only."""
+
+
+def rank(signals: Signals, k: int, by: Literal["passage", "note"], keys: Keys) -> list[Ranked]:
+    """The best `k` passages, or the best passages of the best `k` notes."""
+    if not len(signals.notes):
+        return []
+    parts = _parts(signals)
+    base = parts["note"] + parts["best"]
+    fused = parts["near"] + parts["own"] + base[signals.owner]
+    return _by_note(signals, parts, base, fused, k, keys) if by == "note" else _by_passage(signals, parts, base, fused, k, keys)
+
+
+def _parts(s: Signals) -> dict[str, Floats]:
+    raw = {"near": s.near, "own": s.own, "note": s.note, "best": s.best}
+    return {name: np.float32(WEIGHTS[name]) * _normal(values) for name, values in raw.items()}
+
+
+def _normal(values: Floats) -> Floats:
+    top = values.max(initial=0)
+    return values / top if top > 0 else values
+
+
+def _by_passage(s: Signals, parts: dict[str, Floats], base: Floats, fused: Floats, k: int, keys: Keys) -> list[Ranked]:
+    floor = _kth(fused, k)
+    chosen = np.flatnonzero(fused >= floor)
+    rows = [(float(fused[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in chosen]
+    # Passages without a word of the question near them can still be among the best, by their note alone.
+    touched = np.bincount(s.owner, minlength=len(s.notes))
+    for note in np.flatnonzero((base >= floor) & (touched < s.sizes)):
+        near = set(s.ord[s.owner == note].tolist())
+        rows += [
+            (float(base[note]), int(note), chunk, -1)
+            for chunk in range(int(s.sizes[note]))
+            if chunk not in near and s.in_scope(int(note), chunk)
+        ]
+    return [_ranked(s, parts, row) for row in _ordered(s, rows, keys)[:k]]
+
+
+def _by_note(s: Signals, parts: dict[str, Floats], base: Floats, fused: Floats, k: int, keys: Keys) -> list[Ranked]:
+    order = np.lexsort((s.ord, -fused, s.owner))
+    owner = s.owner[order]
+    place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    touched = np.bincount(s.owner, minlength=len(s.notes))
+    score = np.zeros(len(s.notes), dtype=np.float32)
+    for i, weight in enumerate(POOLING):
+        at = order[place == i]
+        score[s.owner[at]] += weight * fused[at]
+        rest = (touched <= i) & (s.sizes > i)
+        score[rest] += weight * base[rest]
+    best = np.full(len(s.notes), -1, dtype=np.int64)
+    firsts = order[place == 0]
+    best[s.owner[firsts]] = firsts
+    chosen = np.flatnonzero(score >= _kth(score, k))
+    rows = []
+    for note in chosen.tolist():
+        i = int(best[note])
+        chunk = int(s.ord[i]) if i >= 0 else _first_in_scope(s, note)
+        rows.append((float(score[note]), note, chunk, i))
+    return [_ranked(s, parts, row) for row in _ordered(s, rows, keys)[:k]]
+
+
+def _first_in_scope(s: Signals, note: int) -> int:
+    return next((c for c in range(int(s.sizes[note])) if s.in_scope(note, c)), 0)
+
+
+def _kth(scores: Floats, k: int) -> float:
+    if len(scores) <= k:
+        return float("-inf")
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
+
+def _ordered(
+    s: Signals, rows: list[tuple[float, int, int, int]], keys: Keys
+) -> list[tuple[float, int, int, int]]:
+    names = keys(sorted({int(s.notes[row[1]]) for row in rows}))
+    return sorted(rows, key=lambda r: (-r[0], names.get(int(s.notes[r[1]]), b""), r[2]))
+
+
+def _ranked(s: Signals, parts: dict[str, Floats], row: tuple[float, int, int, int]) -> Ranked:
+    score, note, chunk, i = row
+    why = {name: float(parts[name][note]) for name in ("note", "best")}
+    if i >= 0:
+        why |= {name: float(parts[name][i]) for name in ("near", "own")}
+    return Ranked(int(s.notes[note]), chunk, score, {n: round(v, 4) for n, v in why.items() if v})

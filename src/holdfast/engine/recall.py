@@ -1,0 +1,181 @@
+"""Answer a question from the notes, with a receipt.
+
+question -> look -> parse -> candidates -> rank -> read the words from the notes -> budget -> answer. The index is never
+a reason not to answer: what cannot be used is named in `degraded`, and the notes themselves are searched instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from holdfast.engine.budget import fit
+from holdfast.engine.passages import Passage, read_passages
+from holdfast.engine.rank import Ranked, rank
+from holdfast.engine.scope import make_search, unmet
+from holdfast.engine.stopgap import Stopgap
+from holdfast.engine.sync import Options, sync
+from holdfast.engine.times import rfc3339
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import HoldfastError, IndexFault, NoteError, QueryError, ResourceFault, TruthFault, VaultBusy
+from holdfast.index.base import ChunkRow, NoteRow, Search
+from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.model import Query, key_path, show_digest, show_path
+from holdfast.results import Answer, Hit, Ready, Receipt, Scope
+from holdfast.text.query import KEYS, parse_query
+
+K_MAX = 1_000
+# Hits whose note changed since are dropped, so a few more than asked are ranked.
+SPARE = 8
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the index said, in one snapshot."""
+
+    ranked: list[Ranked]
+    chunks: list[ChunkRow | None]
+    notes: dict[int, NoteRow]
+    scope: Scope
+    matched: int
+    generation: int
+    seq: int
+    proven_at_ns: int | None
+    chunk_count: int
+
+
+def recall(
+    ws: Workspace,
+    stopgap: Stopgap,
+    question: str,
+    *,
+    k: int | None = None,
+    budget: int | None = None,
+    by: Literal["passage", "note"] = "passage",
+    look: bool = True,
+) -> Answer:
+    """The best `k` hits within `budget` tokens. Raises QueryError and nothing else of the user's making."""
+    k = ws.config.k if k is None else k
+    budget = ws.config.budget_tokens if budget is None else budget
+    if not 1 <= k <= K_MAX:
+        raise QueryError(f"k is {k}.", hint=f"Ask for 1 to {K_MAX} hits.")
+    if by not in ("passage", "note"):
+        raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
+    degraded: list[str] = []
+    behind = _look(ws, degraded) if look else _unlooked(ws)
+    index, via = _usable(ws, degraded), "keyword"
+    if index is None:
+        index, via = stopgap.index(degraded), "scan"
+        behind = stopgap.behind
+    query = parse_query(question, index.has_field, ws.config.query_terms)
+    degraded += _remarks(query, index)
+    try:
+        found = _search(index, query, make_search(query), k + SPARE, by, degraded)
+    except IndexFault as e:
+        # Damage that shows only while reading: the same question to the notes themselves.
+        ws.count(f"index_{e.kind}")
+        degraded.append(f"{e.message} The notes were searched instead.")
+        index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
+        found = _search(index, query, make_search(query), k + SPARE, by, degraded)
+    passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)
+    if not found.ranked and found.scope.notes == 0 and query.filters:
+        degraded.append("no note meets " + " and ".join(_as_typed(f.field, f.value, f.negated) for f in query.filters))
+    hits = [_hit(p, found.notes[p.ranked.note], via) for p in passages]
+    receipt = Receipt(
+        generation=found.generation if via == "keyword" else 0,
+        seq=found.seq,
+        proven_at=rfc3339(found.proven_at_ns) if found.proven_at_ns else None,
+        behind=behind,
+        vectors=Ready(0, found.chunk_count),
+        in_scope=found.scope,
+        matched=found.matched,
+        degraded=tuple(dict.fromkeys(degraded)),
+    )
+    return fit(Answer(question, tuple(hits), receipt, 0), budget)
+
+
+def _look(ws: Workspace, degraded: list[str]) -> int | None:
+    """Bring the index up to date within the look's deadline; returns how many notes it is behind, None if unknown."""
+    try:
+        done = sync(ws, Options(deadline_ms=ws.config.look_ms))
+    except VaultBusy:
+        degraded.append("another process is syncing this vault; the newest changes may be missing")
+        return None
+    except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
+        ws.count(f"look_{e.kind}")
+        degraded.append(f"the notes were not looked at: {e.message}")
+        return None
+    return done.behind
+
+
+def _unlooked(ws: Workspace) -> int | None:
+    return None
+
+
+def _usable(ws: Workspace, degraded: list[str]) -> SqliteIndex | None:
+    """The published index if it covers all notes; else None, with the reason in `degraded`."""
+    try:
+        index = ws.index()
+        if index is not None and index.meta("full"):
+            return index
+        reason = "the index is not built yet"
+    except HoldfastError as e:
+        ws.count(f"index_{e.kind}")
+        reason = e.message.rstrip(".")
+    degraded.append(f"{reason}; the notes were searched instead")
+    return None
+
+
+def _remarks(query: Query, index: SqliteIndex) -> list[str]:
+    out = list(unmet(query, index))
+    if query.cut:
+        out.append("the question was too long; only its beginning was searched")
+    for word in query.text.split():
+        key, colon, value = word.lstrip("-").partition(":")
+        if colon and value and key.isidentifier() and key.lower() not in KEYS and not index.has_field(key.lower()):
+            out.append(f"no note has a field “{key}”; “{word}” was searched as words")
+    return out
+
+
+def _as_typed(field: str, value: str, negated: bool) -> str:
+    return f"{'-' if negated else ''}{field}:{value}"
+
+
+def _search(
+    index: SqliteIndex, query: Query, search: Search, k: int, by: Literal["passage", "note"], degraded: list[str]
+) -> _Found:
+    with index.snapshot():
+        if query.is_empty:
+            places, notes_in_scope, chunks_in_scope = index.newest(search, k)
+            ranked = [Ranked(note, chunk, 0.0, {}) for note, chunk in places]
+            scope, matched, remarks = Scope(notes_in_scope, chunks_in_scope), 0, ()
+        else:
+            signals = index.signals(search)
+            ranked = rank(signals, k, by, lambda ids: {i: row.key for i, row in index.notes(ids).items()})
+            scope, matched = Scope(signals.scope_notes, signals.scope_chunks), signals.matched_chunks
+            remarks = signals.remarks
+        degraded += remarks
+        proven = index.meta("proven_at_ns")
+        counts = index.counts()
+        return _Found(
+            ranked=ranked,
+            chunks=index.chunks([(r.note, r.ord) for r in ranked]),
+            notes=index.notes({r.note for r in ranked}),
+            scope=scope,
+            matched=matched,
+            generation=index.generation,
+            seq=counts.seq,
+            proven_at_ns=int(proven) if proven else None,
+            chunk_count=counts.chunks,
+        )
+
+
+def _hit(p: Passage, note: NoteRow, via: str) -> Hit:
+    at_ns = p.chunk.at_ns
+    return Hit(
+        path=show_path(key_path(note.key)), line=p.line, count=p.count, title=note.title, heading=p.chunk.heading,
+        text=p.text, stale=p.text is None, score=round(p.ranked.score, 4), via=(via,), similarity=None, why=p.ranked.why,
+        type=note.type, modified=rfc3339(note.modified_ns), speaker=p.chunk.speaker,
+        at=rfc3339(at_ns) if at_ns is not None else None, author=note.author, session=note.session, trust=note.trust,
+        digest=show_digest(note.digest),
+    )  # fmt: skip

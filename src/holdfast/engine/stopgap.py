@@ -1,0 +1,58 @@
+"""An index in memory, for the time in which there is none on disk that can be used.
+
+It is made by the same code from the same notes, so its answers are the same; it only costs time, and is kept as long as
+it is needed. A rebuild of the real one is started in the background.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from holdfast.engine.sync import scan_into
+from holdfast.engine.workspace import Workspace
+from holdfast.index.sqlite.store import SqliteIndex
+
+
+class Stopgap:
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._index: SqliteIndex | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self.behind: int | None = None
+
+    def index(self, degraded: list[str]) -> SqliteIndex:
+        """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words."""
+        if self._index is None:
+            self._index = SqliteIndex.in_memory()
+        done = scan_into(self._ws, self._index, int(self._ws.config.scan_s * 1000))
+        self.behind = done.behind
+        if done.behind is None or done.behind:
+            total = "all" if done.behind is None else f"{done.notes + done.behind:,}"
+            degraded.append(f"scanned {done.notes:,} of {total} notes within {self._ws.config.scan_s:g} s")
+        self._start_rebuild(degraded)
+        return self._index
+
+    def _start_rebuild(self, degraded: list[str]) -> None:
+        if not self._ws.config.background or (self._child is not None and self._child.poll() is None):
+            return
+        command = [sys.executable, "-m", "holdfast", "sync", "--vault", self._ws.root, "--state-dir", self._ws.state_dir]
+        try:
+            self._child = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                close_fds=True,
+            )
+        except OSError as e:
+            self._ws.count("background_sync_failed")
+            degraded.append(f"a sync in the background could not be started: {e.strerror}")
+            return
+        degraded.append("a sync in the background is building the index")
+
+    def close(self) -> None:
+        if self._index is not None:
+            self._index.close()
+            self._index = None

@@ -1,0 +1,283 @@
+"""Make the index equal to the notes.
+
+scan -> diff -> read, parse, chunk -> apply; then removals, then postings. Removals wait for the end of the walk, when it
+is known that the vault is there and which files only moved. Everything is committed in batches: a sync that dies is
+continued by the next.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from holdfast.config import Config
+from holdfast.engine.apply import Apply, Counts
+from holdfast.engine.diff import Difference, diff, is_note_key
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import IndexDamaged, IndexFault, VaultMissing
+from holdfast.files.mounts import grain_ns, traits
+from holdfast.files.scan import WIDTH, Scan, scan
+from holdfast.files.wide import Pool
+from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.model import Witness, sort_key
+from holdfast.results import Ready, ScanReport, Synced
+
+Progress = Callable[[int, int], None]
+"""Called with (files brought in so far, files seen so far)."""
+
+# On a mount that is shared with other machines the clock that stamps the files is not ours.
+NETWORK_GRAIN_NS = 5_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to sync. `deadline_ms` bounds a look before an answer: what is not settled by then stays for later."""
+
+    checksum: bool = False
+    accept_empty: bool = False
+    deadline_ms: int | None = None
+    paths: tuple[str, ...] = ()
+
+
+def sync(ws: Workspace, options: Options | None = None, progress: Progress | None = None) -> Synced:
+    """Bring the index up to the notes and say what was done.
+
+    Raises VaultBusy while another process scans, VaultMissing where the notes seem to be gone, and the resource faults.
+    """
+    options = options or Options()
+    wait_s = ws.config.lock_wait_s if options.deadline_ms is None else 0.0
+    with ws.job("sync", wait_s):
+        index = ws.writable_index()
+        try:
+            return _Pass(ws, index, options, progress).run()
+        except IndexDamaged as e:
+            # Damage that shows only now: set it aside and build from the notes, once.
+            ws.count("index_IndexDamaged")
+            ws.set_aside(e.message)
+            return _Pass(ws, ws.writable_index(), options, progress).run()
+        except Exception as e:
+            _note_failure(ws, index, e)
+            raise
+
+
+def scan_into(ws: Workspace, index: SqliteIndex, deadline_ms: int) -> Synced:
+    """Bring an index of this process alone up to the notes, as far as the deadline allows; takes no lock."""
+    return _Pass(ws, index, Options(deadline_ms=deadline_ms), None).run()
+
+
+def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
+    """Build a new generation from the notes beside the published one, then publish it."""
+    with ws.job("rebuild", ws.config.lock_wait_s):
+        opened, manifest = ws.build()
+        try:
+            done = _Pass(ws, opened.index, Options(), progress).run()
+        except BaseException:
+            opened.close()
+            ws.generations.drop_old(_live_generation(ws))
+            raise
+        ws.adopt(opened, manifest)
+        return done
+
+
+def _live_generation(ws: Workspace) -> int:
+    try:
+        index = ws.index()
+    except IndexFault:
+        return 0
+    return index.generation if index else 0
+
+
+def _note_failure(ws: Workspace, index: SqliteIndex, error: Exception) -> None:
+    try:
+        index.note_job("sync", str(error), ws.fs.time_ns(), failed=True)
+    except (IndexFault, OSError):
+        ws.count("job_record_failed")  # the error itself is on its way to the user
+
+
+class _Pass:
+    """One pass over the vault."""
+
+    def __init__(self, ws: Workspace, index: SqliteIndex, options: Options, progress: Progress | None) -> None:
+        self.ws, self.index, self.options, self.progress = ws, index, options, progress
+        self.config: Config = ws.config
+        self.started_ns = ws.fs.monotonic_ns()
+        self.look_ns = ws.fs.time_ns()
+        self.is_first = not index.meta("full")
+        self.pool: Pool | None = None
+
+    def run(self) -> Synced:
+        index, fs = self.index, self.ws.fs
+        index.sweep()
+        seen = json.loads(str(index.meta("rules") or "{}"))
+        was_slow = bool(index.meta("slow"))
+        deadline = None
+        if self.options.deadline_ms is not None:
+            deadline = self.started_ns + self.options.deadline_ms * 1_000_000
+        self.pool = Pool(WIDTH) if was_slow else None
+        try:
+            apply = Apply(fs, self.ws.root, self.config, index, self._grain(), self.pool)
+            if self.options.paths:
+                self._hinted(apply)
+                return self._report(apply.counts, "hinted", None, 0)
+            walk = scan(fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow)
+            left = self._walk(apply, walk, deadline)
+            if not walk.incomplete and not left:
+                self._finish(apply, walk)
+            return self._report(apply.counts, "first" if self.is_first else "full", walk, left)
+        finally:
+            if self.pool is not None:
+                self.pool.close()
+
+    def _grain(self) -> int:
+        known = self.index.meta("grain_ns")
+        return int(known) if known else 2_000_000_000
+
+    def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
+        """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""
+        counts, late = apply.counts, 0
+        removed: list[bytes] = []
+        excluded: list[bytes] = []
+        waiting: dict[bool, list[Witness]] = {True: [], False: []}
+        pending = 0
+        for found in diff(self.index, walk):
+            self._count(counts, found)
+            removed += found.removed
+            excluded += found.excluded
+            if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
+                late += len(found.added) + len(found.suspect)
+                continue
+            for is_new, part in ((True, found.added), (False, found.suspect)):
+                waiting[is_new] += part
+                pending += sum(w[1] for w in part)
+            if pending >= self.config.batch_bytes or len(waiting[True]) + len(waiting[False]) >= self.config.batch_notes:
+                self._bring_in(apply, waiting, walk)
+                pending = 0
+        self._bring_in(apply, waiting, walk)
+        if walk.incomplete:
+            if deadline is None:
+                raise VaultMissing(f"The vault {self.ws.root} went away, or cannot be read; nothing was removed.")
+            return None
+        if not self._is_there(walk):
+            raise VaultMissing(f"The vault {self.ws.root} has no notes any more; the index still has them.")
+        if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
+            return late + sum(map(is_note_key, removed))
+        apply.remove(removed)
+        apply.drop(excluded)
+        return late
+
+    def _count(self, counts: Counts, found: Difference) -> None:
+        counts.unchanged += found.unchanged
+        if found.unverified:
+            counts.skip("unverified", count=found.unverified)
+        if found.ignored:
+            counts.skip("ignored", count=found.ignored)
+
+    def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], walk: Scan) -> None:
+        for is_new, part in waiting.items():
+            apply.files(part, is_new=is_new)
+            part.clear()
+        self.index.flush(self._flush_at())
+        if self.progress is not None:
+            self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, walk.files)
+
+    def _flush_at(self) -> int:
+        # While a vault comes in for the first time, whole segments are filled, so that nothing is written twice.
+        return self.config.overlay_first if self.is_first else self.config.overlay_chunks
+
+    def _is_there(self, walk: Scan) -> bool:
+        return bool(walk.files or self.options.accept_empty or not self.index.counts().notes)
+
+    def _finish(self, apply: Apply, walk: Scan) -> None:
+        self._scrub(apply)
+        self.index.flush(1 if self.is_first else self.config.overlay_chunks)
+        done_ns = self.ws.fs.time_ns()
+        network = traits(self.ws.fs, self.ws.root).network
+        values = {
+            "rules": json.dumps(walk.rules_found, sort_keys=True),
+            "slow": int(walk.was_slow),
+            "grain_ns": max(self._observed_grain(), NETWORK_GRAIN_NS if network else 0),
+            "full": 1,
+            "proven_at_ns": self.look_ns,
+        }
+        changed = {k: v for k, v in values.items() if self.index.meta(k) != v}
+        self.index.put_meta(changed)
+        self.index.note_job("sync", "", done_ns)
+
+    def _observed_grain(self) -> int:
+        rows = self.index.file_rows(b"", 512)
+        return grain_ns(row[3] for row in rows)
+
+    def _scrub(self, apply: Apply) -> None:
+        """Hash the slice of unchanged notes that is due: all of them within `scrub_days`."""
+        if self.options.deadline_ms is not None and not self.options.checksum:
+            return
+        if self.options.checksum:
+            self._scrub_from(apply, b"", sys.maxsize, sys.maxsize)
+            return
+        last = int(self.index.meta("scrub_ns") or 0)
+        total = self.index.counts().files
+        due = total if not last else math.floor(total * (self.look_ns - last) / (self.config.scrub_days * 86_400e9))
+        if self.is_first or last > self.look_ns:
+            # Everything was read just now; or the clock was set back.
+            self.index.put_meta({"scrub_ns": self.look_ns})
+        elif due >= 1:
+            after = bytes.fromhex(str(self.index.meta("scrub_key") or ""))
+            key = self._scrub_from(apply, after, min(due, total), self.config.scrub_slice_bytes)
+            self.index.put_meta({"scrub_ns": self.look_ns, "scrub_key": key.hex()})
+
+    def _scrub_from(self, apply: Apply, after: bytes, count: int, size: int) -> bytes:
+        """Hash up to `count` files or `size` bytes of them behind the key `after`; returns the last key, b"" at the end."""
+        while count > 0 and size > 0:
+            rows = self.index.file_rows(after, min(count, self.config.batch_notes))
+            if not rows:
+                return b""
+            apply.scrub(r for r in rows if is_note_key(r[0]) and r[1] >= 0)
+            after = rows[-1][0]
+            count -= len(rows)
+            size -= sum(max(r[1], 0) for r in rows)
+        return after
+
+    def _hinted(self, apply: Apply) -> None:
+        """Look at the given paths only."""
+        found: dict[bool, list[Witness]] = {True: [], False: []}
+        gone = []
+        for path in self.options.paths:
+            key = sort_key(path)
+            try:
+                st = self.ws.fs.lstat(f"{self.ws.root}/{path}")
+            except (FileNotFoundError, NotADirectoryError):
+                gone.append(key)
+                continue
+            witness = (key, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+            found[self.index.file_row(key) is None].append(witness)
+        for is_new, part in found.items():
+            apply.files(part, is_new=is_new)
+        apply.remove(gone)
+
+    def _report(self, counts: Counts, kind: str, walk: Scan | None, left: int | None) -> Synced:
+        seconds = (self.ws.fs.monotonic_ns() - self.started_ns) / 1e9
+        counted = self.index.counts()
+        skipped = dict(counts.skipped)
+        explained = list(counts.explained)
+        if walk is not None:
+            for reason, count in walk.skipped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+            explained += walk.skipped_paths
+        return Synced(
+            added=counts.added, changed=counts.changed, removed=counts.removed, moved=counts.moved,
+            unchanged=counts.unchanged, quarantined=counts.quarantined, files_read=counts.files_read, skipped=skipped,
+            notes=counted.notes, chunks=counted.chunks, vectors=Ready(0, counted.chunks), seconds=round(seconds, 4),
+            peak_rss_bytes=peak_rss_bytes(),
+            scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
+            generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(explained),
+        )  # fmt: skip
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,173 @@
+"""One vault as this process has it: where it is, its settings, and its index as published now.
+
+Everything the verbs share and nothing they decide.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from holdfast.config import Config, load
+from holdfast.errors import ConfigError, DiskFull, IndexFault, NotFound, ResourceFault, VaultMissing
+from holdfast.files.fs import FileSystem
+from holdfast.files.locks import JobLock
+from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory
+from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.text.tokens import ANALYZER
+
+SETTINGS = ".holdfast/config.toml"
+
+T = TypeVar("T")
+
+
+class Workspace:
+    """An open vault. May be used from several threads."""
+
+    def __init__(
+        self, fs: FileSystem, root: str, state_dir: str | None, config: Config | None, environ: Mapping[str, str]
+    ) -> None:
+        self.fs = fs
+        self.root = fs.realpath(root)
+        try:
+            fs.scandir(self.root)
+        except (FileNotFoundError, NotADirectoryError) as e:
+            raise VaultMissing(f"The vault {self.root} is not there.") from e
+        except OSError as e:
+            raise VaultMissing(f"The vault {self.root} cannot be read: {e.strerror}.") from e
+        self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ)
+        self.config = config or loaded
+        self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
+        self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
+        self.generations = Generations(fs, self.directory, self.root, self.vault_id, ANALYZER)
+        self._guard = threading.RLock()
+        self._open: OpenIndex | None = None
+        self.counters: dict[str, int] = {}
+
+    def index(self) -> SqliteIndex | None:
+        """The published index, opened again if another one was published since; None if there is none.
+
+        Raises IndexFault where there is one that cannot be used.
+        """
+        with self._guard:
+            stamp = self.generations.stamp()
+            if self._open is not None and self._open.stamp != stamp:
+                self.release()
+            if self._open is None and stamp is not None:
+                self._open = self.generations.open()
+            return self._open.index if self._open else None
+
+    def writable_index(self) -> SqliteIndex:
+        """The published index, made anew where there is none or it is unusable. Needs the job lock."""
+        with self._guard:
+            reason = "there was none"
+            try:
+                if (index := self.index()) is not None:
+                    return index
+            except IndexFault as e:
+                if e.exit:
+                    raise
+                reason = e.message
+                self.count(f"index_{e.kind}")
+                self.set_aside(reason)
+            opened, manifest = self._system(self.generations.build)
+            self._system(lambda: self.generations.publish(opened, manifest))
+            self._open = opened
+            opened.index.note_job("build", reason, self.fs.time_ns())
+            return opened.index
+
+    def set_aside(self, reason: str) -> None:
+        """Move the published index into quarantine; the next writer builds a new one."""
+        with self._guard:
+            self.release()
+            self._system(lambda: self.generations.set_aside(reason))
+
+    def build(self) -> tuple[OpenIndex, Manifest]:
+        return self._system(self.generations.build)
+
+    def adopt(self, opened: OpenIndex, manifest: Manifest) -> None:
+        """Publish a generation that was built beside, and use it."""
+        with self._guard:
+            self.release()
+            self._system(lambda: self.generations.publish(opened, manifest))
+            self._open = opened
+
+    def release(self) -> None:
+        with self._guard:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+    @contextmanager
+    def job(self, verb: str, wait_s: float) -> Iterator[None]:
+        """Be the one process that scans this vault; raises VaultBusy after `wait_s`."""
+        self._system(lambda: self.fs.makedirs(self.directory))
+        lock = JobLock(self.fs, self.directory + "/job.lock")
+        lock.acquire(verb, wait_s)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def job_holder(self) -> dict[str, object] | None:
+        """Who scans this vault now: pid, since, verb; None if nobody does."""
+        return JobLock(self.fs, self.directory + "/job.lock").holder()
+
+    def count(self, name: str) -> None:
+        """A caught error that `status` shows."""
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def _system(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull("The disk of the index is full; notes are not touched.") from e
+            raise ResourceFault(
+                f"The index directory {self.directory} cannot be used: {e.strerror}.",
+                hint="Make it writable, or name another by --state-dir.",
+            ) from e
+
+
+def read_settings(fs: FileSystem, root: str) -> str | None:
+    """The text of the vault's settings file, or None if it has none."""
+    try:
+        fd = fs.open_read(f"{root}/{SETTINGS}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise ConfigError(f"{SETTINGS} cannot be read: {e.strerror}.") from e
+    try:
+        return fs.read_all(fd).decode("utf-8", "replace")
+    finally:
+        fs.close(fd)
+
+
+def find_vault(fs: FileSystem, start: str) -> str:
+    """The nearest folder from `start` upward that holds `.holdfast/`; raises NotFound."""
+    at = fs.realpath(start)
+    while True:
+        try:
+            fs.lstat(f"{at}/.holdfast")
+            return at
+        except OSError:
+            pass
+        above = os.path.dirname(at)
+        if above == at:
+            raise NotFound(
+                f"There is no vault in {start} or above it.",
+                hint="Run `holdfast init` in your folder of notes, or name it with --vault DIR.",
+            )
+        at = above
+
+
+def default_state_dir(environ: Mapping[str, str]) -> str:
+    if environ.get("XDG_STATE_HOME"):
+        return environ["XDG_STATE_HOME"] + "/holdfast"
+    from platformdirs import user_state_dir
+
+    return user_state_dir("holdfast", appauthor=False)

@@ -1,0 +1,277 @@
+"""The directory of one vault's index: manifest, generations, quarantine.
+
+    manifest.json          which generation is live and what it belongs to; replaced by rename
+    gen-000007.db          everything of one generation (SQLite adds -wal and -shm)
+    gen-000007.lock        held shared by whoever has it open; only what can be locked exclusively is removed
+    job.lock               held by the one process that scans
+    quarantine/            what was set aside, each with a .json that says why; at most KEPT
+
+Order of writing, so that a reader never meets a manifest that names what is not there: database, then manifest; for
+removal the reverse. docs/index-format.md numbers the invariants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from holdfast.errors import ConfigError, IndexDamaged, IndexForeign, IndexTooNew
+from holdfast.files.fs import FileSystem
+from holdfast.index.sqlite.db import SCHEMA, create
+from holdfast.index.sqlite.store import SqliteIndex
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+KEPT = 2
+
+_GENERATION = re.compile(r"gen-(\d{6})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The identity card of a published index. `vault` is "" for a folder without an id, which is known by `root`."""
+
+    vault: str
+    root: str
+    generation: int
+    database: str
+    analyzer: int
+    schema: int = SCHEMA
+    embedder: str | None = None
+    format: int = FORMAT
+
+
+def index_directory(fs: FileSystem, state_dir: str, root: str, vault_id: str | None) -> str:
+    """The index directory of the vault at the real path `root`.
+
+    One id at two roots (a clone, a copy) has two; a vault whose old root is gone takes its old directory along.
+    """
+    state = fs.realpath(state_dir)
+    if state == root or state.startswith(root.rstrip("/") + "/"):
+        raise ConfigError(
+            f"The state directory {state} is inside the vault.", hint="Choose one outside it with --state-dir."
+        )
+    place = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
+    mine = f"{state}/{vault_id or 'folder'}-{place}"
+    if vault_id and not _exists(fs, mine):
+        _adopt(fs, state, vault_id, mine)
+    return mine
+
+
+def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
+    try:
+        names = sorted(e.name for e in fs.scandir(state))
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(vault_id + "-"):
+            try:
+                old = read_manifest(fs, f"{state}/{name}")
+            except IndexDamaged:
+                continue
+            if old is not None and not _exists(fs, old.root):
+                fs.rename(f"{state}/{name}", mine)
+                return
+
+
+def _exists(fs: FileSystem, path: str) -> bool:
+    try:
+        fs.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def read_manifest(fs: FileSystem, directory: str) -> Manifest | None:
+    """The manifest, or None if there is none; raises IndexDamaged or IndexTooNew."""
+    try:
+        fd = fs.open_read(f"{directory}/{MANIFEST}")
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise IndexDamaged(f"{directory}/{MANIFEST} cannot be opened: {e.strerror}.") from e
+    try:
+        raw = json.loads(fs.read_all(fd))
+        if raw["format"] > FORMAT or raw["schema"] > SCHEMA:
+            raise IndexTooNew(f"The index in {directory} was made by a newer Holdfast.")
+        return Manifest(**raw)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise IndexDamaged(f"{directory}/{MANIFEST} is damaged.") from e
+    finally:
+        fs.close(fd)
+
+
+class Generations:
+    """Opens, builds, publishes and sets aside the generations of one index directory."""
+
+    def __init__(self, fs: FileSystem, directory: str, root: str, vault_id: str | None, analyzer: int) -> None:
+        self.fs, self.directory = fs, directory
+        self._root, self._vault, self._analyzer = root, vault_id or "", analyzer
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What changes whenever another manifest is published: one stat."""
+        try:
+            st = self.fs.lstat(f"{self.directory}/{MANIFEST}")
+        except OSError:
+            return None
+        return st.st_ino, st.st_mtime_ns, st.st_size
+
+    def open(self) -> OpenIndex | None:
+        """The published generation, or None if there is none.
+
+        Raises IndexDamaged, IndexForeign or IndexTooNew; nothing is changed by it.
+        """
+        for _ in range(8):
+            stamp = self.stamp()
+            manifest = read_manifest(self.fs, self.directory)
+            if manifest is None:
+                return None
+            self._check(manifest)
+            path = self._path(manifest.generation)
+            lock = self._lock(manifest.generation)
+            # Published between reading and locking: the one that we read may be gone, so look again.
+            if self.stamp() != stamp:
+                self.fs.close(lock)
+                continue
+            try:
+                if not _exists(self.fs, path + ".db"):
+                    raise IndexDamaged(f"The index {path}.db is missing.")
+                index = SqliteIndex(path + ".db", manifest.generation, manifest.database)
+            except BaseException:
+                self.fs.close(lock)
+                raise
+            return OpenIndex(index, stamp, lambda: self.fs.close(lock))
+        raise IndexDamaged(f"The manifest in {self.directory} does not stand still.")
+
+    def _check(self, manifest: Manifest) -> None:
+        if manifest.vault != self._vault or (not self._vault and manifest.root != self._root):
+            raise IndexForeign(f"The index in {self.directory} belongs to another vault, {manifest.root}.")
+        if manifest.schema < SCHEMA or manifest.analyzer != self._analyzer:
+            raise IndexDamaged(f"The index in {self.directory} was made by another version of Holdfast.")
+
+    def build(self) -> tuple[OpenIndex, Manifest]:
+        """A new, empty generation that nobody sees until `publish`."""
+        self.fs.makedirs(self.directory)
+        number = self._next_number()
+        database = uuid.uuid4().hex
+        lock = self._lock(number)
+        try:
+            create(self._path(number) + ".db", database)
+            index = SqliteIndex(self._path(number) + ".db", number, database)
+        except BaseException:
+            self.fs.close(lock)
+            raise
+        manifest = Manifest(self._vault, self._root, number, database, self._analyzer)
+        return OpenIndex(index, None, lambda: self.fs.close(lock)), manifest
+
+    def publish(self, opened: OpenIndex, manifest: Manifest) -> None:
+        """Make the generation the live one, for every process at its next call; then remove what nobody has open."""
+        text = json.dumps(asdict(manifest), indent=1) + "\n"
+        self.fs.write_new(f"{self.directory}/{MANIFEST}", text.encode())
+        opened.stamp = self.stamp()
+        self.drop_old(manifest.generation)
+
+    def set_aside(self, reason: str) -> None:
+        """Move the published generation and its manifest into quarantine, with the reason beside it.
+
+        Readers that have it open keep it. Names never collide and the number kept is bounded, oldest removed first.
+        """
+        home = f"{self.directory}/quarantine"
+        self.fs.makedirs(home)
+        stamp = f"{self.fs.time_ns():020d}"
+        evidence = {"reason": reason, "at_ns": int(stamp), "files": {}}
+        for entry in sorted(self.fs.scandir(self.directory), key=lambda e: e.name):
+            # The manifest goes last: until then a reader finds damage, never a wrong index.
+            if entry.name.startswith("gen-") and not entry.name.endswith(".lock"):
+                self._move(entry.name, f"{home}/{stamp}-{entry.name}", evidence["files"])
+        self._move(MANIFEST, f"{home}/{stamp}-{MANIFEST}", evidence["files"])
+        self.fs.write_new(f"{home}/{stamp}.json", (json.dumps(evidence, indent=1) + "\n").encode(), durable=False)
+        stamps = sorted({e.name[:20] for e in self.fs.scandir(home)})
+        for entry in self.fs.scandir(home):
+            if entry.name[:20] in stamps[:-KEPT]:
+                self.fs.unlink(f"{home}/{entry.name}")
+
+    def _move(self, name: str, to: str, sizes: object) -> None:
+        assert isinstance(sizes, dict)
+        source = f"{self.directory}/{name}"
+        try:
+            sizes[name] = self.fs.lstat(source).st_size
+            self.fs.rename(source, to)
+        except FileNotFoundError:
+            pass
+
+    def drop_old(self, live: int) -> int:
+        """Remove generations other than `live` that nobody has open; returns the bytes freed."""
+        freed = 0
+        numbers = {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
+        for number in sorted(numbers - {live}):
+            fd = self.fs.open_lock(self._path(number) + ".lock")
+            try:
+                if not self.fs.flock(fd, exclusive=True):
+                    continue
+                for suffix in (".db-shm", ".db-wal", ".db", ".lock"):
+                    freed += self._remove(self._path(number) + suffix)
+            finally:
+                self.fs.close(fd)
+        return freed
+
+    def _remove(self, path: str) -> int:
+        try:
+            size = self.fs.lstat(path).st_size
+            self.fs.unlink(path)
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def size(self) -> tuple[int, int]:
+        """(bytes allocated on disk, number of files) of everything in the index directory."""
+        total = count = 0
+        stack = [self.directory]
+        while stack:
+            path = stack.pop()
+            try:
+                entries = self.fs.scandir(path)
+            except FileNotFoundError:
+                continue
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(f"{path}/{entry.name}")
+                    continue
+                try:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    count += 1
+                except FileNotFoundError:
+                    continue
+        return total, count
+
+    def _next_number(self) -> int:
+        names = [e.name for e in self.fs.scandir(self.directory)]
+        return max((int(m[1]) for n in names if (m := _GENERATION.match(n))), default=0) + 1
+
+    def _path(self, number: int) -> str:
+        return f"{self.directory}/gen-{number:06d}"
+
+    def _lock(self, number: int) -> int:
+        fd = self.fs.open_lock(self._path(number) + ".lock")
+        try:
+            self.fs.flock(fd, exclusive=False, blocking=True)
+        except BaseException:
+            self.fs.close(fd)
+            raise
+        return fd
+
+
+class OpenIndex:
+    """An open generation with the lock that keeps it from being removed."""
+
+    def __init__(self, index: SqliteIndex, stamp: tuple[int, int, int] | None, unlock: Callable[[], None]) -> None:
+        self.index, self.stamp, self._unlock = index, stamp, unlock
+
+    def close(self) -> None:
+        self.index.close()
+        self._unlock()

@@ -1,0 +1,194 @@
+"""What the verbs return: frozen, with the names of the JSON they become (docs/interface.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.model import Value, plain
+
+
+class Result:
+    """A result with a JSON shape."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = plain(self)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Result):
+    """How many of how many chunks have a vector."""
+
+    ready: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Result):
+    vault: str
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport(Result):
+    kind: str
+    seconds: float
+    files: int
+    directories: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced(Result):
+    """What a sync did. A moved note is in none of the other counts; `skipped` counts files by reason."""
+
+    added: int
+    changed: int
+    removed: int
+    moved: int
+    unchanged: int
+    quarantined: int
+    files_read: int
+    skipped: Mapping[str, int]
+    notes: int
+    chunks: int
+    vectors: Ready
+    seconds: float
+    peak_rss_bytes: int
+    scan: ScanReport
+    generation: int
+    seq: int
+    behind: int | None = 0
+    explained: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = plain(self)
+        explained = out.pop("explained")
+        if explained:
+            out["explained"] = [{"path": p, "reason": r} for p, r in explained]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Result):
+    """One result. `text` is None where the note cannot be read now; `line` and `count` say where the words stand."""
+
+    path: str
+    line: int
+    count: int
+    title: str
+    heading: str
+    text: str | None
+    stale: bool
+    score: float
+    via: tuple[str, ...]
+    similarity: float | None
+    why: Mapping[str, float]
+    type: str
+    modified: str
+    speaker: str | None
+    at: str | None
+    author: str | None
+    session: str | None
+    trust: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope(Result):
+    notes: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Result):
+    """How fresh and how complete an answer is.
+
+    `proven_at` is the time of the last full look at the notes, `behind` the number of notes known to be newer than the
+    index (None: unknown), `matched` the number of chunks that had any of the words.
+    """
+
+    generation: int
+    seq: int
+    proven_at: str | None
+    behind: int | None
+    vectors: Ready
+    in_scope: Scope
+    matched: int
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Result):
+    query: str
+    hits: tuple[Hit, ...]
+    receipt: Receipt
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Result):
+    """A note, or some of its lines."""
+
+    path: str
+    title: str
+    line: int
+    count: int
+    text: str
+    digest: str
+    frontmatter: Mapping[str, Value]
+    modified: str
+    trust: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Result):
+    path: str
+    title: str
+    type: str
+    tags: tuple[str, ...]
+    modified: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Result):
+    """Notes in path order; `next` is what to pass as `after` for the next page, None at the end."""
+
+    notes: tuple[Listed, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt(Result):
+    plan: tuple[Mapping[str, Any], ...]
+    done: bool
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason(Result):
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Result):
+    health: str
+    reasons: tuple[Reason, ...]
+    vault: Mapping[str, Any]
+    index: Mapping[str, Any]
+    history: Mapping[str, Any]
+    disk_free_bytes: int
+    descriptors: Mapping[str, int]
+    behind: int | None
+    proven_at: str | None
+    quarantined: Mapping[str, Any]
+    jobs: Mapping[str, Any]
+    counters: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,261 @@
+"""The walk over a note's body: which lines are code, comment, math, quote, heading or list item, and what they say.
+
+One pass, line by line; a line's first character decides what it can be. What spans lines (fences, comments, math) is
+skipped as a whole. A search for an end that failed is remembered, so that a thousand comments that never close cost one
+search. At most MARKS links, tags and structured lines are read from one note: the rest of it is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.model import Link, Observation, Problem, Relation
+from holdfast.text.inline import COMMENT, HTML_COMMENT, Inline, scan
+from holdfast.text.lines import item
+
+MARKS = 100_000
+"""The most inline tokens, headings and structured lines that are read from one note."""
+
+_FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
+_HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*))?\Z", re.DOTALL)
+_CLOSING = re.compile(r"(?:[ \t]+|\A)#+\Z")
+_QUOTE = re.compile(r"(?:[ \t]*+>)++[ \t]?")
+_ITEM = re.compile(r"[-*+](?:[ \t]+|\Z)")
+_NUMBERED = re.compile(r"[0-9]{1,9}[.)](?:[ \t]+|\Z)")
+# What a block that is not a paragraph's next line begins with; a comment inside a paragraph does not reach over it.
+_BLOCK = re.compile(r"[ \t]*(?:\Z|#{1,6}(?:[ \t]|\Z)|>|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```|~~~)")
+_PREFIX = re.compile(r"[ \t>]*+(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?\Z")
+_BLANKS = " \t"
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading on lines `start` to `end` (indexes, `end` excluded)."""
+
+    start: int
+    end: int
+    level: int
+    text: str
+
+
+class Body:
+    """What a body says, in reading order."""
+
+    __slots__ = ("headings", "links", "observations", "problems", "relations", "tags")
+
+    def __init__(self) -> None:
+        self.headings: list[Heading] = []
+        self.observations: list[Observation] = []
+        self.relations: list[Relation] = []
+        self.links: list[Link] = []
+        self.tags: list[str] = []
+        self.problems: list[Problem] = []
+
+
+def walk(lines: Sequence[str], first: int, last: int) -> Body:
+    """What lines `first` to `last` (indexes, `last` excluded) say. Never raises."""
+    walker = _Walk(lines, first, last)
+    at = first
+    while at < last:
+        at = walker.take(at)
+    return walker.body
+
+
+def fence_of(bare: str) -> str | None:
+    """The backticks or tildes of the code fence that a line without its indent opens."""
+    match = _FENCE.match(bare) if bare.startswith(("```", "~~~")) else None
+    return (match[1] or match[2]) if match else None
+
+
+def fence_end(lines: Sequence[str], at: int, last: int, fence: str, in_quote: bool = False) -> int:
+    """The index after the block of code whose fence opens on line `at`: `last` if it is never closed."""
+    for n in range(at + 1, last):
+        line = lines[n]
+        if in_quote:
+            match = _QUOTE.match(line)
+            if match is None:
+                return n
+            line = line[match.end() :]
+        if fence in line:
+            line = line.strip(_BLANKS)
+            if line.startswith(fence) and not line.strip(fence[0]):
+                return n + 1
+    return last
+
+
+def is_item(line: str) -> bool:
+    """Whether a list item, numbered or not, begins on the line."""
+    bare = line.lstrip(_BLANKS)
+    return bool(_ITEM.match(bare) or _NUMBERED.match(bare))
+
+
+class _Walk:
+    __slots__ = ("body", "first", "in_code", "in_list", "is_full", "last", "left", "lines", "missing", "paragraph", "resume", "was_blank")  # fmt: skip
+
+    def __init__(self, lines: Sequence[str], first: int, last: int) -> None:
+        self.lines = lines
+        self.last = last
+        self.body = Body()
+        self.was_blank = False
+        self.in_list = False
+        self.in_code = False  # indented code
+        self.paragraph = -1  # where the paragraph began that an underline would make a heading
+        self.resume = 0  # where the text goes on behind a comment that ended on this line
+        self.left = MARKS
+        self.is_full = False
+        self.missing: dict[str, int] = {}  # by closer: no line between here and there holds it
+
+    def take(self, at: int) -> int:
+        """Take the block or line at `at`; the index of the next."""
+        line = self.lines[at]
+        if self.resume:
+            start, self.resume = self.resume, 0
+            return self._read(at, line, start)[1]
+        bare = line.lstrip(_BLANKS)
+        if not bare or bare.isspace():
+            self.was_blank, self.paragraph = True, -1
+            return at + 1
+        indent = len(line) - len(bare)
+        char = bare[0]
+        if char in "`~" and (fence := fence_of(bare)):
+            self._leave_list(indent)
+            return self._skip_code(at, fence)
+        is_wide = indent > 0 and (indent >= 4 or "\t" in line[:indent])
+        if is_wide and not self.in_list and (self.was_blank or self.in_code):
+            self.in_code = True
+            return at + 1
+        self.in_code = False
+        if char in "-*+_=" and (after := self._rule_or_item(at, line, bare, indent, is_wide)):
+            return after
+        if char == ">":
+            return self._quote(at, line, indent)
+        if char == "#" and not is_wide and (match := _HEADING.match(bare)):
+            self._leave_list(indent)
+            self._heading(at, at + 1, len(match[1]), match[2] or "")
+        elif char in "0123456789" and (match := _NUMBERED.match(bare)):
+            return self._numbered(at, line, bare, indent + match.end())
+        else:
+            if self.was_blank and indent < 2:
+                self.in_list = False
+            if self.paragraph < 0 and not self.in_list and not is_wide:
+                self.paragraph = at
+        self.was_blank = False
+        return self._read(at, line, indent)[1]
+
+    def _leave_list(self, indent: int) -> None:
+        if indent < 2:
+            self.in_list = False
+        self.was_blank, self.paragraph = False, -1
+
+    def _skip_code(self, at: int, fence: str, in_quote: bool = False) -> int:
+        self.was_blank = self.in_code = False
+        return fence_end(self.lines, at, self.last, fence, in_quote)
+
+    def _rule_or_item(self, at: int, line: str, bare: str, indent: int, is_wide: bool) -> int:
+        """Take an underline, a rule or a list item; the index of the next line, 0 if it is none of them."""
+        char = bare[0]
+        if self.paragraph >= 0 and char in "=-" and not is_wide and not bare.rstrip(_BLANKS).strip(char):
+            start = self.paragraph
+            text = " ".join(x.strip() for x in self.lines[start:at])
+            self._leave_list(indent)
+            self._heading(start, at + 1, 1 if char == "=" else 2, text, is_closed=False)
+            return at + 1
+        if char in "-*_" and not bare.strip(char + _BLANKS) and bare.count(char) >= 3:
+            self._leave_list(indent)
+            return at + 1
+        match = _ITEM.match(bare)
+        if match is None:
+            return 0
+        return self._item(at, line, bare, indent + match.end())
+
+    def _item(self, at: int, line: str, bare: str, start: int) -> int:
+        self.in_list, self.was_blank, self.paragraph = True, False, -1
+        if start >= len(line):
+            return at + 1
+        if line[start] in "`~" and (fence := fence_of(line[start:])):
+            return self._skip_code(at, fence)
+        inline, after = self._read(at, line, start)
+        if self.left > 0:
+            found = item(line, at + 1, start, inline, self.body.problems)
+            if isinstance(found, Observation):
+                self.body.observations.append(found)
+                self.left -= 1
+            elif found:
+                self.body.relations.append(found)
+        return after
+
+    def _numbered(self, at: int, line: str, bare: str, start: int) -> int:
+        self.in_list, self.was_blank, self.paragraph = True, False, -1
+        if fence := fence_of(line[start:]):
+            return self._skip_code(at, fence)
+        return self._read(at, line, start)[1]
+
+    def _quote(self, at: int, line: str, indent: int) -> int:
+        self._leave_list(indent)
+        match = _QUOTE.match(line)
+        start = match.end() if match else 0
+        if fence := fence_of(line[start:].lstrip(_BLANKS)):
+            return self._skip_code(at, fence, in_quote=True)
+        return self._read(at, line, start, in_quote=True)[1]
+
+    def _heading(self, start: int, end: int, level: int, text: str, is_closed: bool = True) -> None:
+        if self.left <= 0:
+            return
+        self.left -= 1
+        text = text.strip()
+        if is_closed and text.endswith("#"):
+            text = _CLOSING.sub("", text).rstrip()
+        self.body.headings.append(Heading(start, end, level, text))
+
+    def _read(self, at: int, line: str, start: int, in_quote: bool = False) -> tuple[Inline | None, int]:
+        """Take the links and tags of a line from `start` on; what stands on it, and the index of the next line."""
+        after = at + 1
+        if self.left <= 0:
+            self._say_full(at)
+            return None, after
+        inline = scan(line, at + 1, start, self.left)
+        if inline is None:
+            return None, after
+        self.left -= inline.tokens
+        if inline.opens:
+            after = self._close(at, line, inline, in_quote)
+        self.body.links += [link for _, link in inline.links]
+        self.body.tags += [tag for _, tag in inline.tags]
+        return inline, after
+
+    def _say_full(self, at: int) -> None:
+        if not self.is_full:
+            self.is_full = True
+            message = f"over {MARKS} links, tags and headings: from here on all is text; split the note"
+            self.body.problems.append(Problem(at + 1, message))
+
+    def _close(self, at: int, line: str, inline: Inline, in_quote: bool) -> int:
+        """Skip the first comment or block of math that opens on the line and closes below."""
+        for start, closer in inline.opens:
+            prefix = line[:start]
+            begins = not prefix.strip(" \t>") if closer == COMMENT else _PREFIX.match(prefix) is not None
+            if not begins and closer != HTML_COMMENT:
+                continue
+            end = self._find(closer, at, in_quote, begins)
+            if end:
+                inline.cut(start, len(line))
+                self.paragraph, self.was_blank = -1, False
+                self.resume = self.lines[end].index(closer) + len(closer)
+                return end
+        return at + 1
+
+    def _find(self, closer: str, at: int, in_quote: bool, begins: bool) -> int:
+        """The line below `at` that holds `closer`, 0 if none does within reach."""
+        n = max(at + 1, self.missing.get(closer, 0))
+        lines = self.lines
+        while n < self.last:
+            line = lines[n]
+            if in_quote and not line.lstrip(_BLANKS).startswith(">") or not begins and not in_quote and _BLOCK.match(line):
+                break
+            if closer in line:
+                return n
+            n += 1
+        self.missing[closer] = n
+        return 0

@@ -1,0 +1,149 @@
+"""The facade: the only door for interfaces. Opens a folder of notes and offers the verbs."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal
+
+from holdfast.config import Config
+from holdfast.engine import read as reading
+from holdfast.engine.parse import parse_file
+from holdfast.engine.recall import recall
+from holdfast.engine.status import status
+from holdfast.engine.stopgap import Stopgap
+from holdfast.engine.sync import Options, Progress, rebuild, sync
+from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
+from holdfast.errors import HoldfastError, IndexFault, PathNotAllowed, ResourceFault, TruthFault
+from holdfast.files.fs import FileSystem
+from holdfast.files.paths import safe_path
+from holdfast.results import Answer, Created, Listing, Note, Rebuilt, Status, Synced
+
+
+class Vault:
+    """A folder of notes and its index. May be used from several threads; several processes on one vault are normal."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """For `open`; call that."""
+        self._ws = workspace
+        self._stopgap = Stopgap(workspace)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        state_dir: str | os.PathLike[str] | None = None,
+        config: Config | None = None,
+        fs: FileSystem | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Vault:
+        """The vault at `path`, any folder; nothing is written into it. Raises VaultMissing and ConfigError."""
+        state = os.fspath(state_dir) if state_dir is not None else None
+        return cls(Workspace(fs or FileSystem(), os.fspath(path), state, config, environ or os.environ))
+
+    @staticmethod
+    def find(start: str | os.PathLike[str] = ".") -> str:
+        """The nearest folder from `start` upward that holds `.holdfast/`; raises NotFound."""
+        return find_vault(FileSystem(), os.fspath(start))
+
+    @staticmethod
+    def init(path: str | os.PathLike[str] = ".") -> Created:
+        """Give the folder an id of its own, in `.holdfast/config.toml`; an id that it has is kept."""
+        fs, root = FileSystem(), os.path.realpath(os.fspath(path))
+        try:
+            fs.makedirs(f"{root}/.holdfast")
+            text = read_settings(fs, root)
+            if text is not None:
+                from holdfast.config import load
+
+                known, _ = load(text)
+                if known:
+                    return Created(root, known, created=False)
+            id_ = str(uuid.uuid4())
+            fs.write_new(f"{root}/{SETTINGS}", f'id = "{id_}"\n{text or ""}'.encode())
+        except OSError as e:
+            raise PathNotAllowed(
+                f"{root} cannot be made a vault: {e.strerror}.", hint="Choose a folder that you may write to."
+            ) from e
+        return Created(root, id_, created=True)
+
+    @property
+    def root(self) -> str:
+        """The real path of the folder."""
+        return self._ws.root
+
+    def sync(
+        self,
+        *,
+        vectors: bool = True,
+        checksum: bool = False,
+        accept_empty: bool = False,
+        paths: tuple[str, ...] = (),
+        progress: Progress | None = None,
+    ) -> Synced:
+        """Make the index equal to the notes; see Synced. `checksum` hashes every note; `paths` looks at these only."""
+        options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in paths))
+        return sync(self._ws, options, progress)
+
+    def rebuild(self, *, progress: Progress | None = None) -> Rebuilt:
+        """Build the index from nothing beside the one that serves, publish it, and drop the old one."""
+        before, _ = self._ws.generations.size()
+        done = rebuild(self._ws, progress)
+        after, _ = self._ws.generations.size()
+        plan = {"action": "build", "target": f"gen-{done.generation:06d}", "bytes": after}
+        return Rebuilt((plan,), done=True, freed_bytes=max(0, before - after))
+
+    def recall(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        budget: int | None = None,
+        by: Literal["passage", "note"] = "passage",
+        sync: bool = True,
+    ) -> Answer:
+        """The best passages (or notes) for a question, with their lines and a receipt. Looks at the notes first."""
+        return recall(self._ws, self._stopgap, question, k=k, budget=budget, by=by, look=sync)
+
+    def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:
+        """A note by path, permalink, memory://permalink, unique title or path:line:count."""
+        if sync:
+            self._look()
+        return reading.read(self._ws, reading.usable(self._ws), note, line, count)
+
+    def list(self, path: str = "", *, limit: int = 50, after: str = "", sync: bool = True) -> Listing:
+        """Notes in path order, all or those under `path`."""
+        if sync:
+            self._look()
+        index = reading.usable(self._ws)
+        if index is None or not index.meta("full"):
+            index = self._stopgap.index([])
+        return reading.list_notes(self._ws, index, path, after, limit)
+
+    def status(self) -> Status:
+        """Health, sizes, jobs and problems, without looking at the notes."""
+        return status(self._ws)
+
+    def close(self) -> None:
+        self._stopgap.close()
+        self._ws.release()
+
+    def __enter__(self) -> Vault:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _look(self) -> None:
+        try:
+            sync(self._ws, Options(deadline_ms=self._ws.config.look_ms))
+        except (IndexFault, ResourceFault, TruthFault) as e:
+            self._ws.count(f"look_{e.kind}")  # the note itself is still there to be read
+
+
+__all__ = ["HoldfastError", "Vault", "parse_file"]
