@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 
 from holdfast.cli import output
@@ -225,12 +224,13 @@ def run(args: list[str]) -> int:
     try:
         result: Any = app(args=args, standalone_mode=False)
         return int(result or 0)
-    except click.exceptions.Exit as e:
+    except typer.Exit as e:
         return e.exit_code
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as e:
-        error = UserError(e.format_message(), hint=_usage_hint(e))
+    except typer.TyperException as e:
+        message = getattr(e, "format_message", lambda: str(e))()
+        error = UserError(message, hint=_usage_hint(e))
         return output.error(error, as_json)
     except HoldfastError as e:
         return output.error(e, as_json)
@@ -240,6 +240,6 @@ def run(args: list[str]) -> int:
         return 0
 
 
-def _usage_hint(e: click.ClickException) -> str:
+def _usage_hint(e: typer.TyperException) -> str:
     ctx = getattr(e, "ctx", None)
     return f"Run `{ctx.command_path if ctx else 'holdfast'} --help`."

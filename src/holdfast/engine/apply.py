@@ -14,7 +14,7 @@ from typing import TypeVar
 from holdfast.config import Config
 from holdfast.engine.diff import is_note_key
 from holdfast.engine.record import Note, make_record, read_note
-from holdfast.errors import NoteError, NoteTooLarge
+from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
 from holdfast.files.fs import FileSystem
 from holdfast.files.wide import Pool
@@ -153,7 +153,12 @@ class Apply:
         if body is None or (known is not None and known.digest == body.digest):
             return
         path = key_path(item.witness[0])
-        item.parsed = read_note(body.data, path, self._config.chunk_tokens)
+        try:
+            item.parsed = read_note(body.data, path, self._config.chunk_tokens)
+        except Exception as e:  # noqa: BLE001 - a note that breaks the parser is counted and set aside; the rest goes on
+            self.counts.skip("parser_failed", path)
+            item.problem = NoteMalformed(f"{show_path(path)} could not be parsed: {type(e).__name__}: {e}.")
+            return
         item.body = notes.NoteBytes(b"", body.digest, body.witness)
         if is_new and self._may_move:
             item.old = self._take(self._index.find_digest(body.digest)) or self._take(

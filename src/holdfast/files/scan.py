@@ -114,6 +114,11 @@ class Scan:
         self._max_depth, self._window, self._stats = max_depth, window, stats
         self._listers: Pool | None = None
 
+    @property
+    def was_slow(self) -> bool:
+        """Whether stats went through the pool at the end."""
+        return self._stats.is_wide
+
     def __iter__(self) -> Iterator[Directory]:
         try:
             began = self._fs.monotonic_ns()

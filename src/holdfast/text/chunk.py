@@ -7,12 +7,13 @@ every line with text, frontmatter and turn markers aside, is in one of them. A t
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
 from holdfast.model import Chunk, Turn
-from holdfast.text.markdown import fence_end, fence_of, is_item
+from holdfast.text.markdown import fence_end, fence_on, is_item
 from holdfast.text.note import Document
 from holdfast.text.source import BOM, text_of
 from holdfast.text.turns import unescape
@@ -45,15 +46,15 @@ class _Chunker:
         self.lines = source.lines
         self.data = source.data
         self.limit = max(limit, 4 * TOKEN_BYTES)
+        self.is_clean = source.is_clean
         self.is_conversation = document.is_conversation
         raw = (source.data[3:] if source.data.startswith(BOM) else source.data).split(b"\n")
-        base = len(source.data) - sum(map(len, raw)) - len(raw) + 1
-        # starts[n] is the byte at which line n begins; sizes[n] what the text of the lines before n takes, ends included.
-        self.starts = list(accumulate(map((1).__add__, map(len, raw)), initial=base))
-        if source.is_clean and b"\r\n" not in source.data:
-            self.sizes = self.starts
-        else:
-            self.sizes = list(accumulate((len(line.encode()) + 1 for line in self.lines), initial=0))
+        base = 3 if source.data.startswith(BOM) else 0
+        # starts[n] is the byte at which line n begins; sizes[n] is what the text of the lines before it takes.
+        self.starts = array("q", accumulate((len(line) + 1 for line in raw), initial=base))
+        self.sizes = self.starts
+        if not source.is_clean or b"\r\n" in source.data:
+            self.sizes = array("q", accumulate((len(line.encode()) + 1 for line in self.lines), initial=0))
         self.heading = ""
         self.turn: Turn | None = None
         self.out: list[Chunk] = []
@@ -62,49 +63,163 @@ class _Chunker:
         turns = self.document.parsed.turns
         self._sections(self.document.first, turns[0].line - 1 if turns else len(self.lines))
         self.heading = ""
-        ends = [turn.line - 1 for turn in turns[1:]] + [len(self.lines)]
-        for self.turn, end in zip(turns, ends, strict=True):
-            self._pack(self.turn.line, self._trimmed_end(self.turn.line, end))
+        for n, turn in enumerate(turns):
+            self.turn = turn
+            end = turns[n + 1].line - 1 if n + 1 < len(turns) else len(self.lines)
+            self._pack(turn.line, _trimmed_end(self.lines, turn.line, end))
         return self.out
 
     def _sections(self, first: int, last: int) -> None:
-        """Chunk ordinary text, section by section; a heading without text of its own goes with what follows."""
-        lines = self.lines
-        path: list[tuple[int, str]] = []
-        begin = first
+        """Chunk ordinary text by section; a heading with nothing but deeper headings below goes with the first of them."""
         headings = self.document.headings
-        self._pack(*self._trimmed(first, headings[0].start if headings else last))
+        self._section(first, headings[0].start if headings else last)
+        path: list[tuple[int, str]] = []
+        carried = -1
         for n, heading in enumerate(headings):
-            is_last = n + 1 == len(headings)
-            end = last if is_last else headings[n + 1].start
+            following = headings[n + 1] if n + 1 < len(headings) else None
+            end = following.start if following else last
             while path and path[-1][0] >= heading.level:
                 path.pop()
             path.append((heading.level, heading.text))
-            if begin < heading.start and not self._is_carried(n):
-                begin = heading.start
-            if not is_last and self._is_carried(n + 1) and self._size(begin, end) <= self.limit:
+            start = heading.start if carried < 0 else carried
+            carried = -1
+            if following and following.level > heading.level and _trimmed_end(self.lines, heading.end, end) == heading.end:
+                carried = start
                 continue
             self.heading = " > ".join(text for _, text in path if text)
-            self._pack(*self._trimmed(begin, end))
-            begin = end
-        assert begin <= last or not lines
+            self._section(start, end)
 
-    def _is_carried(self, n: int) -> bool:
-        """Whether heading `n` stands directly below a heading that has no text and is not deeper."""
-        return False
+    def _section(self, start: int, end: int) -> None:
+        end = _trimmed_end(self.lines, start, end)
+        while start < end and _is_blank(self.lines[start]):
+            start += 1
+        self._pack(start, end)
+
+    def _pack(self, start: int, end: int) -> None:
+        """Emit lines `start` to `end`, none of them crossing a heading, in as few chunks as whole blocks allow."""
+        if start >= end:
+            return
+        if self._size(start, end) <= self.limit:
+            self._emit(start, end)
+            return
+        begin = stop = -1
+        for first, last in self._units(start, end):
+            if begin >= 0 and self._size(begin, last) <= self.limit:
+                stop = last
+                continue
+            if self._size(first, last) > self.limit:
+                # One line that is too long; what waits goes with its beginning, if half a chunk is left for it.
+                if begin >= 0 and 2 * (self.sizes[first] - self.sizes[begin]) > self.limit:
+                    self._emit(begin, stop)
+                    begin = -1
+                self._emit_pieces(begin if begin >= 0 else first, first)
+                begin = -1
+                continue
+            if begin >= 0:
+                self._emit(begin, stop)
+            begin, stop = first, last
+        if begin >= 0:
+            self._emit(begin, stop)
+
+    def _units(self, start: int, end: int) -> Iterator[Span]:
+        """What is not cut any further: blocks that fit; of others the items and fences that fit; of others lines."""
+        for block in _blocks(self.lines, start, end):
+            for part in (block,) if self._size(*block) <= self.limit else _parts(self.lines, *block):
+                if self._size(*part) <= self.limit:
+                    yield part
+                else:
+                    yield from ((n, n + 1) for n in range(*part) if not _is_blank(self.lines[n]))
 
     def _size(self, start: int, end: int) -> int:
         """The bytes of the text of lines `start` to `end`, without the last line end."""
         return self.sizes[end] - self.sizes[start] - 1
 
-    def _trimmed_end(self, start: int, end: int) -> int:
-        lines = self.lines
-        while end > start and (not lines[end - 1] or lines[end - 1].isspace()):
-            end -= 1
+    def _byte_end(self, line: int) -> int:
+        """Where the bytes of a line end, its line end not counted."""
+        end = self.starts[line + 1] - 1
+        if line + 2 < len(self.starts) and end > self.starts[line] and self.data[end - 1] in b"\r\0":
+            bare = self.data[self.starts[line] : end].rstrip(b"\0")
+            if bare.endswith(b"\r"):
+                return self.starts[line] + len(bare) - 1
         return end
 
-    def _trimmed(self, start: int, end: int) -> Span:
-        end = self._trimmed_end(start, end)
-        while start < end and (not self.lines[start] or self.lines[start].isspace()):
-            start += 1
-        return start, end
+    def _emit(self, start: int, end: int) -> None:
+        begin, stop = self.starts[start], self._byte_end(end - 1)
+        if self.is_clean:
+            text = "\n".join(self.lines[start:end])
+            self._add(begin, stop, start, end, unescape(text) if self.is_conversation else text)
+        else:
+            self._add(begin, stop, start, end, chunk_text(self.data[begin:stop], self.is_conversation))
+
+    def _emit_pieces(self, start: int, line: int) -> None:
+        """Emit lines `start` to `line`, where `line` is too long and what stands before it is not, in pieces."""
+        begin, at, stop = self.starts[start], self.starts[line], self._byte_end(line)
+        room = self.limit - (self.sizes[line] - self.sizes[start])
+        # A bad byte becomes three, so where there may be some, three times as much room is kept.
+        scale = 1 if stop - at == self._size(line, line + 1) else 3
+        while at < stop:
+            most = at + room // scale
+            at = stop if most >= stop else self._cut(at, most)
+            text = chunk_text(self.data[begin:at], self.is_conversation)
+            if text and not text.isspace():
+                self._add(begin, at, start, line + 1, text)
+            begin, start, room = at, line, self.limit
+
+    def _cut(self, at: int, most: int) -> int:
+        """Where to cut the line at byte `at` so that at most the bytes before `most` come first."""
+        half = (at + most) // 2
+        blank = max(self.data.rfind(b" ", half, most), self.data.rfind(b"\t", half, most))
+        if blank >= 0:
+            return blank + 1
+        cut = most
+        while cut > max(at, most - 4) and self.data[cut] & 0xC0 == 0x80:
+            cut -= 1
+        return cut if cut > at else most
+
+    def _add(self, begin: int, stop: int, start: int, end: int, text: str) -> None:
+        turn = self.turn
+        speaker, at = (turn.speaker, turn.at) if turn else (None, None)
+        heading = self.heading
+        digest = chunk_digest(text, heading)
+        self.out.append(Chunk(begin, stop - begin, start + 1, end - start, heading, text, digest, speaker, at))
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()
+
+
+def _trimmed_end(lines: Sequence[str], start: int, end: int) -> int:
+    while end > start and _is_blank(lines[end - 1]):
+        end -= 1
+    return end
+
+
+def _blocks(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
+    """The runs of lines without a blank line outside a fence."""
+    at = start
+    while at < end:
+        begin = at
+        while at < end and not _is_blank(lines[at]):
+            fence = fence_on(lines[at])
+            at = fence_end(lines, at, end, fence) if fence else at + 1
+        if at > begin:
+            yield begin, at
+        else:
+            at += 1
+
+
+def _parts(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
+    """The fences, list items and rests of a block."""
+    begin = at = start
+    while at < end:
+        fence = fence_on(lines[at])
+        if (fence or is_item(lines[at])) and at > begin:
+            yield begin, at
+            begin = at
+        at += 1
+        if fence:
+            at = fence_end(lines, begin, end, fence)
+            yield begin, at
+            begin = at
+    if end > begin:
+        yield begin, end

@@ -69,6 +69,15 @@ def fence_of(bare: str) -> str | None:
     return (match[1] or match[2]) if match else None
 
 
+def fence_on(line: str) -> str | None:
+    """The backticks or tildes of the code fence that opens on a line, behind its indent or list marker."""
+    if "```" not in line and "~~~" not in line:
+        return None
+    bare = line.lstrip(_BLANKS)
+    match = _ITEM.match(bare) or _NUMBERED.match(bare)
+    return fence_of(bare[match.end() :] if match else bare)
+
+
 def fence_end(lines: Sequence[str], at: int, last: int, fence: str, in_quote: bool = False) -> int:
     """The index after the block of code whose fence opens on line `at`: `last` if it is never closed."""
     for n in range(at + 1, last):
