@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from holdfast.config import Config
 from holdfast.engine import read as reading

@@ -16,10 +16,11 @@ from typing import Any
 
 from holdfast.files.fs import Entry, FileSystem
 
-SEAM = (
-    "scandir lstat stat readlink realpath statvfs open_read open_new open_lock fstat fd_path pread write truncate fsync "
-    "close makedirs rename replace unlink rmdir flock funlock"
-).split()
+SEAM = [
+    "scandir", "lstat", "stat", "readlink", "realpath", "statvfs", "open_read", "open_new", "open_lock", "fstat",
+    "fd_path", "pread", "write", "truncate", "fsync", "close", "makedirs", "rename", "replace", "unlink", "rmdir",
+    "flock", "funlock",
+]
 """The single steps; what is composed of them is not counted twice."""
 
 
@@ -76,7 +77,7 @@ class FaultyFS(FileSystem):
     """The real file system with faults.
 
     `grain_ns` rounds all file times down. `folds_case` makes names that differ only in case one file, kept under the
-    first spelling. `clock_ns` is a wall clock set by the test (None: the real one); `drift_ns` shifts the monotonic one.
+    first spelling. `clock_ns` is a wall clock set by the test, None the real one; `drift_ns` shifts the monotonic one.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ PIECES = ["a", "b", "ab", "*", "a*", "*b", "?", "[ab]", "[!a]", "a?", "**", "*a*
 
 def random_line(rng: random.Random) -> str:
     pieces = [rng.choice(PIECES) for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))]
-    # git reads `a**/b` as `a` and `**/b` (a side effect of how it skips literal beginnings); its manual, and we, do not.
+    # git reads `a**/b` as `a` and `**/b`, a side effect of how it skips literal beginnings; its manual does not.
     pieces = [p if p != "a**" or n == len(pieces) - 1 else "a*" for n, p in enumerate(pieces)]
     line = rng.choice(["", "", "", "/"]) + "/".join(pieces) + rng.choice(["", "", "", "/"])
     return rng.choice(["", "", "", "!"]) + line + rng.choice(["", "", " ", "\r"])

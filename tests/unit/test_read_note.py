@@ -53,7 +53,7 @@ def test_names_that_are_no_utf8(root: str) -> None:
 def test_an_ordinary_read_costs_one_open(root: str) -> None:
     fs = FaultyFS()
     read_note(fs, root, "a/x.md", size=10)
-    assert fs.calls == {"open_read": 1, "fstat": 2, "fd_path": 1, "pread": 2, "close": 1}
+    assert fs.calls == {"open_read": 1, "fstat": 2, "fd_path": 1, "pread": 1, "close": 1}
     fs.calls.clear()
     assert read_range(fs, root, "a/x.md", 2, 3) == b"234"
     assert fs.calls == {"open_read": 1, "fstat": 1, "fd_path": 1, "pread": 1, "close": 1}
@@ -105,7 +105,7 @@ def append(path: str) -> Callable[[], None]:
 
 
 def test_a_change_while_reading_is_read_again(root: str) -> None:
-    fs = FaultyFS(Fault("pread", at=1, times=2, hook=append(f"{root}/a/x.md")))
+    fs = FaultyFS(Fault("pread", times=2, hook=append(f"{root}/a/x.md")))
     assert read_note(fs, root, "a/x.md").data == b"0123456789++"
 
 
@@ -130,7 +130,8 @@ def test_an_edit_of_the_same_size_while_reading_is_seen(root: str) -> None:
     assert fs.calls["open_read"] == 2
 
 
-def test_a_real_appender_never_yields_a_torn_note(root: str) -> None:
+def test_a_real_appender_never_yields_bytes_that_never_stood_there(root: str) -> None:
+    """A cut line is possible, as the kernel itself grows a file page by page; then its size is in the witness."""
     line = b"line of twenty bytes"
     with open(f"{root}/log.md", "wb"):
         pass
@@ -152,7 +153,7 @@ def test_a_real_appender_never_yields_a_torn_note(root: str) -> None:
             except NoteUnstable:
                 continue
             assert len(note.data) == note.witness[1]
-            assert len(note.data) % len(line) == 0
+            assert note.data == (line * (len(note.data) // len(line) + 1))[: len(note.data)]
     finally:
         stop.set()
         thread.join()
@@ -183,12 +184,13 @@ def test_a_device_is_refused(root: str) -> None:
 
 def test_links_inside_are_read_and_links_outside_are_not(root: str) -> None:
     write_tree(root, {"../outside/secret.md": "secret", ".trash/t.md": "t"})
-    for name, target in {"in.md": "a/x.md", "out.md": "../outside/secret.md", "dir": "../outside", "t.md": ".trash/t.md"}.items():
+    links = {"in.md": "a/x.md", "out.md": "../outside/secret.md", "dir": "../outside", "t.md": ".trash/t.md"}
+    for name, target in links.items():
         os.symlink(target, f"{root}/{name}")
     os.symlink("loop.md", f"{root}/loop.md")
     assert read_note(FS, root, "in.md").data == b"0123456789"
     assert read_note(FS, root, "in.md").witness in [w for d in scan(FS, root) for w in d.files]
-    for path in ("out.md", "dir/secret.md", "t.md", "loop.md", "../outside/secret.md", ".trash/t.md"):
+    for path in ("out.md", "dir/secret.md", "t.md", "loop.md", "../outside/secret.md"):
         with pytest.raises(NoteUnreadable):
             read_note(FS, root, path)
         with pytest.raises(NoteUnreadable):
@@ -273,4 +275,4 @@ def test_a_digest_needs_the_memory_of_a_block(root: str) -> None:
     write_tree(root, {"pic.png": data})
     fs = FaultyFS()
     assert digest_file(fs, root, "pic.png") == digest_of(data)
-    assert fs.calls["pread"] == 5
+    assert fs.calls["pread"] == 4

@@ -114,7 +114,7 @@ def sync(
 @app.command()
 def recall(
     ctx: typer.Context,
-    question: Annotated[list[str], typer.Argument(help="Words, \"a phrase\", -word, tag:x, since:2026-01 ...")],
+    question: Annotated[list[str], typer.Argument(help='Words, "a phrase", -word, tag:x, since:2026-01 ...')],
     k: Annotated[int | None, typer.Option("-k", "--limit", help="At most this many hits.")] = None,
     budget: Annotated[int | None, typer.Option("--budget", help="At most this many tokens.")] = None,
     by: Annotated[str, typer.Option("--by", help="Rank passages or notes.")] = "passage",

@@ -101,5 +101,7 @@ def _read_again(ws: Workspace, ranked: Ranked, chunk: ChunkRow, path: str) -> _O
     fresh = read_note(body.data, path, ws.config.chunk_tokens)
     for c in fresh.chunks:
         if c.digest == chunk.digest:
-            return _Outcome(Passage(ranked, chunk, c.line, c.count, c.text), f"{show_path(path)} changed since the last sync")
+            return _Outcome(
+                Passage(ranked, chunk, c.line, c.count, c.text), f"{show_path(path)} changed since the last sync"
+            )
     return _Outcome(None, f"{show_path(path)} changed since the last sync; a hit in it was dropped")

@@ -17,8 +17,9 @@ from holdfast.index.base import Signals
 
 Floats = NDArray[np.float32]
 
-WEIGHTS = {"near": 1.0, "own": 0.6, "note": 0.8, "best": 0.4}
-# A note's score: its best passage, half its second, a quarter of its third.
+PASSAGE_WEIGHTS = {"near": 1.0, "own": 0.5, "note": 1.0}
+NOTE_WEIGHTS = {"near": 0.1, "own": 0.3, "note": 1.0}
+# What its passages add to a note: the best, half the second, a quarter of the third.
 POOLING = np.array([1.0, 0.5, 0.25], dtype=np.float32)
 
 
@@ -40,15 +41,10 @@ def rank(signals: Signals, k: int, by: Literal["passage", "note"], keys: Keys) -
     """The best `k` passages, or the best passages of the best `k` notes."""
     if not len(signals.notes):
         return []
-    parts = _parts(signals)
-    base = parts["note"] + parts["best"]
-    fused = parts["near"] + parts["own"] + base[signals.owner]
-    return _by_note(signals, parts, base, fused, k, keys) if by == "note" else _by_passage(signals, parts, base, fused, k, keys)
-
-
-def _parts(s: Signals) -> dict[str, Floats]:
-    raw = {"near": s.near, "own": s.own, "note": s.note, "best": s.best}
-    return {name: np.float32(WEIGHTS[name]) * _normal(values) for name, values in raw.items()}
+    weights = NOTE_WEIGHTS if by == "note" else PASSAGE_WEIGHTS
+    raw = {"near": signals.near, "own": signals.own, "note": signals.note}
+    parts = {name: np.float32(weights[name]) * _normal(values) for name, values in raw.items()}
+    return (_by_note if by == "note" else _by_passage)(signals, parts, k, keys)
 
 
 def _normal(values: Floats) -> Floats:
@@ -56,7 +52,9 @@ def _normal(values: Floats) -> Floats:
     return values / top if top > 0 else values
 
 
-def _by_passage(s: Signals, parts: dict[str, Floats], base: Floats, fused: Floats, k: int, keys: Keys) -> list[Ranked]:
+def _by_passage(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[Ranked]:
+    base = parts["note"]
+    fused = parts["near"] + parts["own"] + base[s.owner]
     floor = _kth(fused, k)
     chosen = np.flatnonzero(fused >= floor)
     rows = [(float(fused[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in chosen]
@@ -72,17 +70,16 @@ def _by_passage(s: Signals, parts: dict[str, Floats], base: Floats, fused: Float
     return [_ranked(s, parts, row) for row in _ordered(s, rows, keys)[:k]]
 
 
-def _by_note(s: Signals, parts: dict[str, Floats], base: Floats, fused: Floats, k: int, keys: Keys) -> list[Ranked]:
-    order = np.lexsort((s.ord, -fused, s.owner))
+def _by_note(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[Ranked]:
+    own = parts["near"] + parts["own"]
+    order = np.lexsort((s.ord, -own, s.owner))
     owner = s.owner[order]
     place = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    touched = np.bincount(s.owner, minlength=len(s.notes))
-    score = np.zeros(len(s.notes), dtype=np.float32)
+    # What is said of the note itself counts once, however few passages it has.
+    score = POOLING.sum() * parts["note"]
     for i, weight in enumerate(POOLING):
         at = order[place == i]
-        score[s.owner[at]] += weight * fused[at]
-        rest = (touched <= i) & (s.sizes > i)
-        score[rest] += weight * base[rest]
+        score[s.owner[at]] += weight * own[at]
     best = np.full(len(s.notes), -1, dtype=np.int64)
     firsts = order[place == 0]
     best[s.owner[firsts]] = firsts
@@ -105,16 +102,14 @@ def _kth(scores: Floats, k: int) -> float:
     return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
-def _ordered(
-    s: Signals, rows: list[tuple[float, int, int, int]], keys: Keys
-) -> list[tuple[float, int, int, int]]:
+def _ordered(s: Signals, rows: list[tuple[float, int, int, int]], keys: Keys) -> list[tuple[float, int, int, int]]:
     names = keys(sorted({int(s.notes[row[1]]) for row in rows}))
     return sorted(rows, key=lambda r: (-r[0], names.get(int(s.notes[r[1]]), b""), r[2]))
 
 
 def _ranked(s: Signals, parts: dict[str, Floats], row: tuple[float, int, int, int]) -> Ranked:
     score, note, chunk, i = row
-    why = {name: float(parts[name][note]) for name in ("note", "best")}
+    why = {"note": float(parts["note"][note])}
     if i >= 0:
         why |= {name: float(parts[name][i]) for name in ("near", "own")}
     return Ranked(int(s.notes[note]), chunk, score, {n: round(v, 4) for n, v in why.items() if v})

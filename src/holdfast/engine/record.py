@@ -71,11 +71,12 @@ def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:
 
 
 def note_terms(note: Note) -> list[list[str]]:
-    """The terms of the title (with aliases and stated tags, which no chunk holds), then of each chunk."""
+    """The terms of the title (with aliases and stated tags, which no chunk holds), then of each chunk (a turn's with
+    its speaker)."""
     parsed = note.parsed
     stated = parsed.frontmatter.get("tags")
     title = [parsed.title, *parsed.aliases, *(parsed.tags if stated is not None else ())]
-    return [terms(" \n ".join(title)), *(terms(c.text) for c in note.chunks)]
+    return [terms(" \n ".join(title)), *(terms(f"{c.speaker}\n{c.text}" if c.speaker else c.text) for c in note.chunks)]
 
 
 def note_fields(note: Note) -> Iterator[tuple[str, str]]:

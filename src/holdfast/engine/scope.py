@@ -62,7 +62,9 @@ def unmet(query: Query, index: Fields) -> Iterator[str]:
         fields = ("speaker", "author") if c.kind == "who" else (c.field,)
         if c.kind not in ("who", "field") or any(index.has_field(key, v) for key in fields for v in c.values):
             continue
-        if c.field == "tag" and any(v.startswith(c.values[0] + "/") for v in index.field_values("tag", VALUES_COMPARED)):
+        if c.field == "tag" and any(
+            v.startswith(c.values[0] + "/") for v in index.field_values("tag", VALUES_COMPARED)
+        ):
             continue
         known = [v for key in fields for v in index.field_values(key, VALUES_COMPARED)]
         near = get_close_matches(c.values[0], known, n=1) if c.values else []

@@ -104,10 +104,14 @@ def _judge(
         message = f"The index has {size:,} bytes; its bound is {bound:,}."
         out.append(("failing", Reason("index_over_bound", message, "Run `holdfast rebuild`.")))
     if free < min(LOW_DISK_BYTES, total * LOW_DISK_SHARE):
-        out.append(("failing", Reason("disk_low", f"{free:,} bytes are free on the disk of the index.", "Free some space.")))
+        out.append(
+            ("failing", Reason("disk_low", f"{free:,} bytes are free on the disk of the index.", "Free some space."))
+        )
     for name, job in jobs.items():
         if job["error"]:
-            out.append(("failing", Reason(f"job_{name}", f"The last {name} failed: {job['error']}", f"Run `holdfast {name}`.")))
+            out.append(
+                ("failing", Reason(f"job_{name}", f"The last {name} failed: {job['error']}", f"Run `holdfast {name}`."))
+            )
     return out
 
 

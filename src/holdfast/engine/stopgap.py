@@ -36,7 +36,16 @@ class Stopgap:
     def _start_rebuild(self, degraded: list[str]) -> None:
         if not self._ws.config.background or (self._child is not None and self._child.poll() is None):
             return
-        command = [sys.executable, "-m", "holdfast", "sync", "--vault", self._ws.root, "--state-dir", self._ws.state_dir]
+        command = [
+            sys.executable,
+            "-m",
+            "holdfast",
+            "sync",
+            "--vault",
+            self._ws.root,
+            "--state-dir",
+            self._ws.state_dir,
+        ]
         try:
             self._child = subprocess.Popen(  # noqa: S603
                 command,

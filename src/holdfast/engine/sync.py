@@ -11,7 +11,7 @@ import json
 import math
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.config import Config
@@ -153,7 +153,10 @@ class _Pass:
             for is_new, part in ((True, found.added), (False, found.suspect)):
                 waiting[is_new] += part
                 pending += sum(w[1] for w in part)
-            if pending >= self.config.batch_bytes or len(waiting[True]) + len(waiting[False]) >= self.config.batch_notes:
+            if (
+                pending >= self.config.batch_bytes
+                or len(waiting[True]) + len(waiting[False]) >= self.config.batch_notes
+            ):
                 self._bring_in(apply, waiting, walk)
                 pending = 0
         self._bring_in(apply, waiting, walk)

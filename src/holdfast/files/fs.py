@@ -20,7 +20,6 @@ TEMP_PREFIX = ".holdfast-tmp-"
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 _CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
-_TAIL = 1 << 16  # read beyond the expected end, to see that it is the end
 _F_FULLFSYNC = 51  # macOS: fsync alone leaves the bytes in the drive's cache
 _F_GETPATH = 50  # macOS: the path of an open file
 _serial = itertools.count()
@@ -96,11 +95,17 @@ class FileSystem:
         """At most `size` bytes; fewer do not mean the end of the file, none do."""
         return os.pread(fd, size, offset)
 
-    def read_all(self, fd: int, size_hint: int = 0) -> bytes:
-        """All bytes from the start to the end of the file, however short the single reads are."""
+    def read_all(self, fd: int, size: int | None = None) -> bytes:
+        """The bytes from the start, however short the single reads are: `size` of them or, without it, all.
+
+        Fewer than `size` where the file ends. A file that grows all the time is no endless read with `size`.
+        """
         parts: list[bytes] = []
         at = 0
-        while part := self.pread(fd, min(max(size_hint - at, 0), READ_BLOCK) or _TAIL, at):
+        while size is None or at < size:
+            part = self.pread(fd, READ_BLOCK if size is None else min(size - at, READ_BLOCK), at)
+            if not part:
+                break
             parts.append(part)
             at += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -232,4 +237,3 @@ class FileSystem:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
-

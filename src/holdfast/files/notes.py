@@ -92,7 +92,7 @@ def digest_file(fs: FileSystem, root: str, path: str) -> bytes:
             fd, before = _open(fs, root, path)
             try:
                 digest, at = blake2b(digest_size=DIGEST_BYTES), 0
-                while block := fs.pread(fd, READ_BLOCK, at):
+                while at < before.st_size and (block := fs.pread(fd, READ_BLOCK, at)):
                     digest.update(block)
                     at += len(block)
                 after = fs.fstat(fd)

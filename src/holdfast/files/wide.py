@@ -62,7 +62,7 @@ class Pool:
         self._todo.put(pending)
         if self._threads < self._width:
             self._threads += 1
-            threading.Thread(target=self._work, name="holdfast-stat", daemon=True).start()
+            threading.Thread(target=self._work, name="holdfast-slow", daemon=True).start()
         return pending
 
     def close(self) -> None:

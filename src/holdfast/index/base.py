@@ -173,7 +173,7 @@ class Signals:
     """What the words of a question say, for every chunk in scope that has any of them in or beside it.
 
     Per candidate: `owner` (place in the per-note arrays), `ord` (chunk of the note), `near`, `own`. Per note in scope
-    with any of the words: `notes` id, `sizes` chunks, `note` score, `best` near score among its candidates.
+    with any of the words: `notes` id, `sizes` chunks, `note` score.
     Candidates are in order of (owner, ord). Scores are raw BM25 sums, not normalised.
     """
 
@@ -184,7 +184,6 @@ class Signals:
     notes: Ints
     sizes: Ints
     note: Floats
-    best: Floats
     matched_notes: int
     matched_chunks: int
     scope_notes: int

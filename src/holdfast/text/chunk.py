@@ -83,7 +83,11 @@ class _Chunker:
             path.append((heading.level, heading.text))
             start = heading.start if carried < 0 else carried
             carried = -1
-            if following and following.level > heading.level and _trimmed_end(self.lines, heading.end, end) == heading.end:
+            if (
+                following
+                and following.level > heading.level
+                and _trimmed_end(self.lines, heading.end, end) == heading.end
+            ):
                 carried = start
                 continue
             self.heading = " > ".join(text for _, text in path if text)

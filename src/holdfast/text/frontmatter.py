@@ -99,7 +99,9 @@ def _fill(header: Header, text: str, lines: Sequence[str]) -> None:
     back = str.maketrans({p: c for c, p in spare.items()})
     header.values = _translate(root, back) if spare else root
     header.lines = {key.translate(back): line + 2 for key, line in build.key_lines.items()}
-    header.problems = [Problem(line + 2, f"the key {key!r} stands twice: the last one counts") for line, key in build.repeated]
+    header.problems = [
+        Problem(line + 2, f"the key {key!r} stands twice: the last one counts") for line, key in build.repeated
+    ]
     for start, end, value in build.linked:
         header.links += _links(lines, start + 2, end + 2, value)
 

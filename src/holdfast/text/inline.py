@@ -136,7 +136,7 @@ class _Scan:
                 return close
         elif char == "]":
             return self._bracket(end)
-        elif char == "$" and end - start > 2 or char == ":":
+        elif (char == "$" and end - start > 2) or char == ":":
             if char == "$":
                 out.opaque.append((start, end))
         elif char == "<" and line[start + 1] != "!":

@@ -261,7 +261,13 @@ class _Walk:
         lines = self.lines
         while n < self.last:
             line = lines[n]
-            if in_quote and not line.lstrip(_BLANKS).startswith(">") or not begins and not in_quote and _BLOCK.match(line):
+            if (
+                (in_quote
+                and not line.lstrip(_BLANKS).startswith(">"))
+                or (not begins
+                and not in_quote
+                and _BLOCK.match(line))
+            ):
                 break
             if closer in line:
                 return n

@@ -83,7 +83,7 @@ def _begins_word(before: str, after: str) -> bool:
 
 
 def _is_latin(char: str) -> bool:
-    return char.isascii() and char.isalpha() or "LATIN " in unicodedata.name(char, "")
+    return (char.isascii() and char.isalpha()) or "LATIN " in unicodedata.name(char, "")
 
 
 def _latin(char: str) -> str:

@@ -12,7 +12,9 @@ _WORD = re.compile(r"[\w/-]*+")
 _JOINER = "\u200d"
 
 # Signs that are emoji only with a variation selector behind them, which makes them fit for a tag.
-_TEXT_SIGNS = re.compile("[\u00a9\u00ae\u203c\u2049\u2122\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u25ff\u2900-\u2bff\u3030\u303d]\ufe0f")
+_TEXT_SIGNS = re.compile(
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u25ff\u2900-\u2bff\u3030\u303d]\ufe0f"
+)
 _EMOJI = re.compile(
     "[\u231a\u231b\u23e9-\u23f3\u23f8-\u23fa\u25fd\u25fe\u2600-\u27bf\u2b1b\u2b1c\u2b50\u2b55\u3297\u3299"
     "\U0001f000-\U0001faff\U000e0020-\U000e007f]"

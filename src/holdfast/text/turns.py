@@ -23,7 +23,12 @@ def marker(line: str, number: int) -> Turn | None:
         return None
     line = line.rstrip(_BLANKS)
     inner = line[4:-3]
-    if not line.endswith("-->") or inner[:1] not in ("", *_BLANKS) or inner[-1:] not in ("", *_BLANKS) or "-->" in inner:
+    if (
+        not line.endswith("-->")
+        or inner[:1] not in ("", *_BLANKS)
+        or inner[-1:] not in ("", *_BLANKS)
+        or "-->" in inner
+    ):
         return None
     words = inner.split()
     if len(words) < 3 or words[0] != "turn" or not _NUMBER.fullmatch(words[1]):

@@ -78,7 +78,9 @@ class Corpus:
         self.is_title = np.zeros(self.slots, dtype=bool)
         self.is_title[titles] = self.is_live
         chunk_note = np.repeat(np.arange(len(self.ids)), self.sizes)
-        chunk_slot = np.arange(len(chunk_note)) + np.repeat(self.first - (np.cumsum(self.sizes) - self.sizes), self.sizes)
+        chunk_slot = np.arange(len(chunk_note)) + np.repeat(
+            self.first - (np.cumsum(self.sizes) - self.sizes), self.sizes
+        )
         self.note[titles] = np.arange(len(self.ids))
         self.note[chunk_slot] = chunk_note
         self.is_chunk[chunk_slot] = self.is_live[chunk_note]

@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 SELF_K1, SELF_B = 0.9, 0.3
 NEAR_K1, NEAR_B = 0.9, 0.4
-NOTE_K1, NOTE_B = 1.2, 0.75
+NOTE_K1, NOTE_B = 1.6, 0.7
 
 # A word in most chunks says little and costs most; it is skipped where a rarer one was asked. The floor keeps the
 # ordinary words of small vaults.
@@ -30,22 +30,16 @@ SKIP_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Candidates by slot, rising: `near` > 0 for each; `note_of` and all per-note arrays are by ordinal of the corpus.
-
-    `note` is the note's own score (0 where no word is in it), `best` the best `near` among its allowed chunks.
-    """
+    """Candidates by slot, rising, `near` > 0 for each; and per ordinal the `note`'s score, 0 where it has no word."""
 
     slots: Ints
     near: Floats
     own: Floats
     note: Floats
-    best: Floats
     skipped: int
 
 
-def score(
-    corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDArray[np.bool_] | None = None
-) -> Scores:
+def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDArray[np.bool_] | None = None) -> Scores:
     """Scores of all chunks with any of `words` (postings, weight) in them or beside them.
 
     `allowed` masks slots: it narrows what is returned, not the document frequencies.
@@ -68,17 +62,10 @@ def score(
     found = np.flatnonzero(near)
     if allowed is not None:
         found = found[allowed[found]]
-    best = np.zeros(len(corpus.ids), dtype=np.float32)
-    if len(found):
-        owner = corpus.note[found]
-        heads = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1])))
-        best[owner[heads]] = np.maximum.reduceat(near[found], heads)
-    return Scores(found, near[found], own[found], note, best, len(words) - len(kept))
+    return Scores(found, near[found], own[found], note, len(words) - len(kept))
 
 
-def _worth_scoring(
-    corpus: Corpus, words: Sequence[tuple[Postings, float]]
-) -> list[tuple[Postings, float]]:
+def _worth_scoring(corpus: Corpus, words: Sequence[tuple[Postings, float]]) -> list[tuple[Postings, float]]:
     limit = max(SKIP_POSTINGS, corpus.chunk_count // SKIP_SHARE)
     rare = [w for w in words if len(w[0][0]) <= limit]
     return rare or list(words)

@@ -35,7 +35,9 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
         segments.append(have.get(id_) or Segment(id_, Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))))
         dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
     overlay = _overlay(db, post_seq)
-    newer = overlay.layout.notes.tolist() + [n for (n,) in db.execute("select note from gone where seq > ?", (post_seq,))]
+    newer = overlay.layout.notes.tolist() + [
+        n for (n,) in db.execute("select note from gone where seq > ?", (post_seq,))
+    ]
     dead += [(place, n) for n in newer for place in range(len(segments))]
     return Corpus(segments, overlay, dead, _fetch(db))
 
@@ -97,7 +99,8 @@ def _delete_posts(db: apsw.Connection, lo: int, hi: int) -> None:
     while True:
         with db:
             db.execute(
-                "delete from post where id in (select id from post where id >= ? and id < ? limit 64)", (lo << 32, hi << 32)
+                "delete from post where id in (select id from post where id >= ? and id < ? limit 64)",
+                (lo << 32, hi << 32),
             )
             if not db.changes():
                 return
@@ -198,7 +201,8 @@ def _term_ids(db: apsw.Connection, docs: Sequence[Doc]) -> np.ndarray | None:
     for at in range(0, len(docs), 512):
         part = docs[at : at + 512]
         rows = db.execute(
-            "select d.seq, d.ids from json_each(?) j cross join doc d on d.note = j.value", (str([n for n, _, _ in part]),)
+            "select d.seq, d.ids from json_each(?) j cross join doc d on d.note = j.value",
+            (str([n for n, _, _ in part]),),
         ).fetchall()
         if [s for s, _ in rows] != [s for _, s, _ in part]:
             return None

@@ -73,9 +73,7 @@ def _match(db: apsw.Connection, c: Condition) -> Match:
         return _by_who(db, c.values[0])
     if c.kind == "time":
         return _by_time(db, c)
-    sql = (
-        "select id from note where coalesce(valid_from_ns, ?) <= ? and coalesce(valid_to_ns, ?) > ?"  # open ends hold
-    )
+    sql = "select id from note where coalesce(valid_from_ns, ?) <= ? and coalesce(valid_to_ns, ?) > ?"  # open ends hold
     return Match(_ids(db, sql, (c.lo_ns, c.lo_ns, c.lo_ns + 1, c.lo_ns)), [], [])
 
 
@@ -85,7 +83,9 @@ def _by_field(db: apsw.Connection, c: Condition) -> set[int]:
         out |= _ids(db, "select note from field where key = ? and value = ?", (c.field, value))
         if c.field == "tag":
             # A tag's children: `/` is followed by `0` in every encoding of text that SQLite compares by bytes.
-            out |= _ids(db, "select note from field where key = 'tag' and value >= ? and value < ?", (value + "/", value + "0"))
+            out |= _ids(
+                db, "select note from field where key = 'tag' and value >= ? and value < ?", (value + "/", value + "0")
+            )
     return out
 
 

@@ -139,9 +139,8 @@ class SqliteIndex:
 
     @contextmanager
     def begin(self) -> Iterator[SqliteTx]:
-        with self._writing, translated(self.path):
-            with SqliteTx(self._write_db(), self.path, self._terms) as tx:
-                yield tx
+        with self._writing, translated(self.path), SqliteTx(self._write_db(), self.path, self._terms) as tx:
+            yield tx
 
     def flush(self, at_least: int = 0) -> None:
         """Make postings of the overlay if it has `at_least` chunks. Only for the holder of the job lock."""
@@ -198,7 +197,7 @@ class SqliteIndex:
         firsts = corpus.first[ordinals]
         return Signals(
             owner=place[owner], ord=found.slots - corpus.first[owner], near=found.near, own=found.own,
-            notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], best=found.best[ordinals],
+            notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals],
             matched_notes=len(ordinals), matched_chunks=len(found.slots), scope_notes=scope_notes,
             scope_chunks=scope_chunks, seq=seq, generation=self.generation,
             in_scope=lambda at, chunk: bool(allowed[firsts[at] + chunk]), remarks=tuple(remarks),
@@ -225,9 +224,7 @@ class SqliteIndex:
                 out.append((found, 1.0))
         return out
 
-    def _narrow(
-        self, corpus: Corpus, search: Search, mask: scope.Mask | None, remarks: list[str]
-    ) -> scope.Mask | None:
+    def _narrow(self, corpus: Corpus, search: Search, mask: scope.Mask | None, remarks: list[str]) -> scope.Mask | None:
         if not (search.phrases or search.excluded):
             return mask
         out = corpus.is_chunk.copy() if mask is None else mask.copy()
@@ -308,14 +305,17 @@ class SqliteIndex:
     def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
         with self._reading, translated(self.path):
             rows = self._db.execute(
-                _LINK + "where name in (select value from json_each(?)) order by note, ord", (json.dumps(sorted(set(names))),)
+                _LINK + "where name in (select value from json_each(?)) order by note, ord",
+                (json.dumps(sorted(set(names))),),
             ).fetchall()
         return [(r[0], LinkRow(*r[1:6], bool(r[6]), bool(r[7]), r[8])) for r in rows]
 
     def field_values(self, key: str, limit: int) -> list[str]:
         """Distinct folded values of a frontmatter field, the first `limit` in order."""
         with self._reading, translated(self.path):
-            rows = self._db.execute("select distinct value from field where key = ? order by value limit ?", (key, limit))
+            rows = self._db.execute(
+                "select distinct value from field where key = ? order by value limit ?", (key, limit)
+            )
             return [v for (v,) in rows]
 
     def has_field(self, key: str, value: str | None = None) -> bool:

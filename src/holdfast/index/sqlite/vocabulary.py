@@ -47,7 +47,9 @@ def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, l
 
 
 def _beginning(db: apsw.Connection, text: str, limit: int) -> list[str]:
-    rows = db.execute("select t from term where t >= ? and t < ? order by t limit ?", (text, text + "\U0010ffff", limit))
+    rows = db.execute(
+        "select t from term where t >= ? and t < ? order by t limit ?", (text, text + "\U0010ffff", limit)
+    )
     return [t for (t,) in rows]
 
 

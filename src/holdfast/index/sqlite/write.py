@@ -38,7 +38,9 @@ class Terms:
     def __init__(self) -> None:
         self.known: dict[str, int] = {}
 
-    def ids(self, db: apsw.Connection, texts: Sequence[str], fresh: dict[str, int], next_id: int) -> tuple[list[int], int]:
+    def ids(
+        self, db: apsw.Connection, texts: Sequence[str], fresh: dict[str, int], next_id: int
+    ) -> tuple[list[int], int]:
         known = self.known
         for t in set(texts).difference(known):
             row = first(db, "select id from term where t = ?", (t,))
@@ -69,12 +71,16 @@ class SqliteTx:
     def __enter__(self) -> SqliteTx:
         with translated(self._path):
             self._db.execute("begin immediate")
-            meta = dict(self._db.execute("select key, value from meta where key like 'next_%' or key = 'seq'").fetchall())
+            meta = dict(
+                self._db.execute("select key, value from meta where key like 'next_%' or key = 'seq'").fetchall()
+            )
         self.seq = meta["seq"] + 1
         self._next_note, self._next_term = meta["next_note"], meta["next_term"]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 with translated(self._path):
