@@ -17,6 +17,7 @@ from holdfast.engine.record import Note, make_record, read_note
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
 from holdfast.files.fs import FileSystem
+from holdfast.files.mounts import grain_ns
 from holdfast.files.wide import Pool
 from holdfast.index.base import FileRow
 from holdfast.index.sqlite.store import SqliteIndex
@@ -25,6 +26,10 @@ from holdfast.model import Witness, key_path, show_path
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+# Fewer files than this are looked up one by one.
+MOVED_TOGETHER = 4
 
 
 @dataclass(slots=True)
@@ -62,13 +67,13 @@ class _Item:
 
 
 class Apply:
-    """Applies differences to `index`. `grain_ns` is the grain of the file system's times; `pool` reads in parallel."""
+    """Applies differences to `index`. `known_grain_ns` is the grain of the file system's times, 0 if unknown; `pool` reads in parallel."""
 
     def __init__(
-        self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, grain_ns: int, pool: Pool | None
+        self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, known_grain_ns: int, pool: Pool | None
     ) -> None:
         self._fs, self._root, self._config, self._index = fs, root, config, index
-        self._grain_ns, self._pool = grain_ns, pool
+        self._grain_ns, self._pool = known_grain_ns, pool
         self._may_move = index.counts().files > 0
         self.counts = Counts()
         self.checksum = False
@@ -77,6 +82,26 @@ class Apply:
         """Bring these files in; `is_new` if the index has none of them."""
         for batch in self._batches(witnesses):
             self._apply(batch, is_new)
+
+    def move_directory(self, prefix: bytes, files: list[Witness]) -> bool:
+        """Take a new directory as an old one under another name, if it holds exactly the same files: one statement.
+
+        Names, sizes, times and inodes of all its files are as they were and the old directory is gone, as a rename
+        leaves them; so nothing is read, and nothing but paths changes.
+        """
+        if not self._may_move or len(files) < MOVED_TOGETHER:
+            return False
+        start = len(prefix)
+        for row in self._index.find_moved(files[0]):
+            old = row.witness[0][: -len(files[0][0][start:])]
+            expected = [(old + w[0][start:], *w[1:]) for w in files]
+            if old != prefix and self._index.file_range(old) == expected and self._is_absent(_directory_key(old)):
+                with self._index.begin() as tx:
+                    tx.move_directory(old, prefix)
+                self.counts.moved_from.update(w[0] for w in expected)
+                self.counts.moved += sum(is_note_key(w[0]) for w in files)
+                return True
+        return False
 
     def remove(self, keys: Iterable[bytes]) -> None:
         """Take these out, each after proof that its file is gone."""
@@ -121,6 +146,7 @@ class Apply:
 
     def _apply(self, batch: list[Witness], is_new: bool) -> None:
         look_ns = self._fs.time_ns()
+        self._grain_ns = self._grain_ns or grain_ns(w[3] for w in batch)
         items = [_Item(w, None if is_new else self._index.file_row(w[0])) for w in batch]
         if is_new and self._may_move:
             for item in items:
@@ -254,3 +280,9 @@ class Apply:
             return [call(x) for x in items]
         pending = [self._pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
         return [p.result() for p in pending]
+
+
+def _directory_key(prefix: bytes) -> bytes:
+    """The sort key under which the directory itself would be a file; the root's is empty."""
+    head, _, name = prefix[:-2].rpartition(b"\0")
+    return head + b"\0\0" + name if head else b"\0" + name

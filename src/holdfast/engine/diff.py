@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from holdfast.files.paths import is_note
 from holdfast.files.scan import Directory, Scan
 from holdfast.model import Witness
+from holdfast.text.names import NOTE_SUFFIXES
 
 PAGE = 4096
+
+_NOTE_SUFFIXES = tuple(os.fsencode(suffix) for suffix in NOTE_SUFFIXES)
 
 
 class Rows(Protocol):
@@ -28,7 +30,8 @@ class Difference:
     """What one directory differs in, and the keys that stood before it in the index and were not met in the walk.
 
     `added` files are new to the index; `suspect` ones are known, with another witness or an unproven one; `removed`
-    keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified` rows could not be looked at.
+    keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified` rows could not be looked at. `is_all_new` says that `added` is all
+    that the directory with this key `prefix` holds and that the index had nothing in it.
     """
 
     added: list[Witness] = field(default_factory=list)
@@ -38,6 +41,8 @@ class Difference:
     unchanged: int = 0
     unverified: int = 0
     ignored: int = 0
+    prefix: bytes = b""
+    is_all_new: bool = False
 
 
 class _KnownRows:
@@ -74,7 +79,7 @@ def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
     """The differences, directory by directory in key order; the last one holds what stood behind the last directory."""
     known = _KnownRows(index)
     for directory in scan:
-        found = Difference()
+        found = Difference(prefix=directory.key_prefix)
         found.removed = [row[0] for row in known.below(directory.key_prefix)]
         if directory.error is not None:
             # Nothing is known of what is in or below it: keep every row, and say so.
@@ -85,6 +90,7 @@ def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
                 found.unchanged = len(rows)
             else:
                 _compare(directory, rows, found)
+                found.is_all_new = not rows and len(found.added) == len(directory.files) and not directory.unreadable
         yield found
     rest = Difference()
     rest.removed = [row[0] for row in known.below(b"\xff" * 5)]
@@ -120,4 +126,5 @@ def _compare(directory: Directory, rows: list[Witness], found: Difference) -> No
 
 
 def is_note_key(key: bytes) -> bool:
-    return is_note(os.fsdecode(key.rpartition(b"\0")[2]))
+    """Whether the file under `key`, which the scan found, is a note; hidden names do not get here."""
+    return key.lower().endswith(_NOTE_SUFFIXES)

@@ -133,8 +133,10 @@ class _Pass:
                 self.pool.close()
 
     def _grain(self) -> int:
-        known = self.index.meta("grain_ns")
-        return int(known) if known else 2_000_000_000
+        """The grain of the file system's times as known so far; 0 lets the first batch tell."""
+        if traits(self.ws.fs, self.ws.root).network:
+            return NETWORK_GRAIN_NS
+        return int(self.index.meta("grain_ns") or 0)
 
     def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
         """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""
@@ -149,6 +151,8 @@ class _Pass:
             excluded += found.excluded
             if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
                 late += len(found.added) + len(found.suspect)
+                continue
+            if found.is_all_new and apply.move_directory(found.prefix, found.added):
                 continue
             for is_new, part in ((True, found.added), (False, found.suspect)):
                 waiting[is_new] += part
@@ -198,11 +202,10 @@ class _Pass:
         self._scrub(apply)
         self.index.flush(1 if self.is_first else self.config.overlay_chunks)
         done_ns = self.ws.fs.time_ns()
-        network = traits(self.ws.fs, self.ws.root).network
         values = {
             "rules": json.dumps(walk.rules_found, sort_keys=True),
             "slow": int(walk.was_slow),
-            "grain_ns": max(self._observed_grain(), NETWORK_GRAIN_NS if network else 0),
+            "grain_ns": self._observed_grain(),
             "full": 1,
             "proven_at_ns": self.look_ns,
         }

@@ -91,7 +91,7 @@ def scan(
     through a pool of `width` threads, `window` at most in flight, while one takes more than `slow_ns`; `wide` begins
     so, for a mount known to be slow.
     """
-    stats = Stats(fs, slow_ns=slow_ns, width=width, deadline_ns=deadline_ns, is_wide=wide)
+    stats = Stats(fs, slow_ns=slow_ns, width=width, deadline_ns=deadline_ns, is_slow=wide)
     return Scan(fs, root, rules_seen or {}, max_depth, window, stats)
 
 
@@ -151,7 +151,7 @@ class Scan:
         while todo or listed:
             # On a slow mount, directories ahead are listed while the stats of earlier ones are under way.
             while todo and (not listed or (self._stats.is_wide and self._stats.in_flight < self._window)):
-                if self._stats.is_wide:
+                if self._stats.is_slow:
                     self._list_ahead(todo)
                 visit = todo.pop()
                 if self._list(visit, todo):

@@ -31,17 +31,23 @@ class Batch:
 
 
 class Stats:
-    """Fills batches, with at most one stat a file. `is_wide` says whether the pool is in use."""
+    """Fills batches, with at most one stat a file. `is_slow` says how the mount is, by the latest calls."""
 
-    def __init__(self, fs: FileSystem, *, slow_ns: int, width: int, deadline_ns: int | None, is_wide: bool) -> None:
+    def __init__(self, fs: FileSystem, *, slow_ns: int, width: int, deadline_ns: int | None, is_slow: bool) -> None:
         self._fs = fs
         self._slow_ns, self._width, self._deadline_ns = slow_ns, width, deadline_ns
-        self.is_wide = is_wide and not fs.listing_carries_stat
+        self.is_slow = is_slow
         self.in_flight = 0
         self._pool: Pool | None = None
         self._tried = self._tried_ns = 0
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether stats go through the pool: not where the listing has brought them along."""
+        return self.is_slow and not self._fs.listing_carries_stat
+
     def close(self) -> None:
+        """Let the pool end, without waiting for what is in flight."""
         if self._pool:
             self._pool.close()
 
@@ -56,8 +62,8 @@ class Stats:
 
     def observe(self, took_ns: int) -> None:
         """Judge by one call how the mount is."""
-        if took_ns > self._slow_ns and not self._fs.listing_carries_stat:
-            self.is_wide = True
+        if took_ns > self._slow_ns:
+            self.is_slow = True
 
     def begin(self, batch: Batch) -> None:
         """Send the stats of `batch` on their way, where the pool is in use."""
@@ -96,7 +102,7 @@ class Stats:
         self._tried += 1
         self._tried_ns += took_ns
         if self._tried == TRIAL:
-            self.is_wide = self._tried_ns > self._slow_ns * TRIAL
+            self.is_slow = self._tried_ns > self._slow_ns * TRIAL
             self._tried = self._tried_ns = 0
 
     def _look(self, batch: Batch) -> None:

@@ -219,6 +219,9 @@ class Tx(Protocol):
     def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
         """Give the file under `old_key` a new path; id, chunks and postings stay."""
 
+    def move_directory(self, old: bytes, new: bytes) -> None:
+        """Give the files directly in the directory with key prefix `old` the prefix `new`, where there are none."""
+
     def delete_file(self, key: bytes) -> None:
         """Forget a file and, if it is one, its note."""
 
@@ -242,6 +245,9 @@ class Index(Protocol):
 
     def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
         """Witnesses in rising key order, `after` excluded; size is -1 where the witness is unproven or quarantined."""
+
+    def file_range(self, prefix: bytes) -> list[tuple[bytes, int, int, int, int]]:
+        """What `file_rows` gives for the files directly in the directory with this key prefix."""
 
     def file_row(self, key: bytes) -> FileRow | None: ...
 

@@ -102,6 +102,15 @@ class SqliteIndex:
                 (after, limit),
             ).fetchall()
 
+    def file_range(self, prefix: bytes) -> list[tuple[bytes, int, int, int, int]]:
+        """What `file_rows` gives for the files directly in the directory with this key prefix."""
+        with self._reading, translated(self.path):
+            return self._db.execute(
+                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key >= ? and key < ? "
+                "order by key",
+                (prefix, prefix[:-1] + b"\1"),
+            ).fetchall()
+
     def file_row(self, key: bytes) -> FileRow | None:
         found = self._files("where f.key = ?", (key,))
         return found[0] if found else None

@@ -131,6 +131,15 @@ class SqliteTx:
             self._put_file(witness, racy_ns, known[0])
             self._db.execute("delete from quarantine where key = ?", (old_key,))
 
+    def move_directory(self, old: bytes, new: bytes) -> None:
+        with translated(self._path):
+            span = (old, old[:-1] + b"\1")
+            self._db.execute("delete from quarantine where key >= ? and key < ?", span)
+            self._db.execute(
+                "update file set key = cast(? || substr(key, ?) as blob) where key >= ? and key < ?",
+                (new, len(old) + 1, *span),
+            )
+
     def delete_file(self, key: bytes) -> None:
         with translated(self._path):
             known = first(self._db, "select id from file where key = ?", (key,))
