@@ -84,7 +84,7 @@ def _coerce(name: str, value: object, default: object) -> Any:
             if str(value).lower() in ("0", "false", "no", "off"):
                 return False
             raise ValueError(value)
-        number = float(value) if isinstance(default, float) else int(value)  # type: ignore[call-overload]
+        number = float(str(value)) if isinstance(default, float) else int(str(value))
         if number < 0:
             raise ValueError(value)
     except (TypeError, ValueError) as e:

@@ -141,7 +141,7 @@ class Parsed:
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `holdfast parse --json` prints."""
-        out = plain(self)
+        out: dict[str, Any] = plain(self)
         for item in (*out["observations"], *out["relations"]):
             item["from"], item["to"] = item.pop("valid_from"), item.pop("valid_to")
         for link in out["links"]:

@@ -10,13 +10,14 @@ from typing import Literal
 
 from holdfast.config import Config
 from holdfast.engine import read as reading
+from holdfast.engine.look import look_first
 from holdfast.engine.parse import parse_file
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
 from holdfast.engine.stopgap import Stopgap
 from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
-from holdfast.errors import HoldfastError, IndexFault, PathNotAllowed, ResourceFault, TruthFault
+from holdfast.errors import HoldfastError, PathNotAllowed
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
 from holdfast.results import Answer, Created, Listing, Note, Rebuilt, Status, Synced
@@ -111,13 +112,13 @@ class Vault:
     def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:
         """A note by path, permalink, memory://permalink, unique title or path:line:count."""
         if sync:
-            self._look()
+            look_first(self._ws, [])
         return reading.read(self._ws, reading.usable(self._ws), note, line, count)
 
     def list(self, path: str = "", *, limit: int = 50, after: str = "", sync: bool = True) -> Listing:
         """Notes in path order, all or those under `path`."""
         if sync:
-            self._look()
+            look_first(self._ws, [])
         index = reading.usable(self._ws)
         if index is None or not index.meta("full"):
             index = self._stopgap.index([])
@@ -138,12 +139,6 @@ class Vault:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _look(self) -> None:
-        try:
-            sync(self._ws, Options(deadline_ms=self._ws.config.look_ms))
-        except (IndexFault, ResourceFault, TruthFault) as e:
-            self._ws.count(f"look_{e.kind}")  # the note itself is still there to be read
 
 
 __all__ = ["HoldfastError", "Vault", "parse_file"]

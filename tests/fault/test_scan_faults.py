@@ -246,8 +246,17 @@ def test_one_slow_stat_does_not_send_all_through_threads(tmp_path: Path) -> None
     walked = scan(fs, str(tmp_path))
     for _ in walked:
         pass
-    assert not walked._stats.is_slow
+    assert not walked.was_slow
     assert walked.files == 2000
+
+
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_walk_says_how_the_mount_is_now(tmp_path: Path, slow: bool, carries: bool) -> None:
+    """What was slow once, with too few files for a trial, is not slow for ever."""
+    write_tree(str(tmp_path), {f"f{n}.md": "x" for n in range(3)})
+    walked, _ = walk(tmp_path, SlowFS(0.02 * slow, 0.0, listing_carries_stat=carries), wide=not slow)
+    assert walked.was_slow is slow
 
 
 def test_the_deadline_ends_a_walk_without_waiting(tmp_path: Path) -> None:
@@ -313,3 +322,22 @@ def test_the_pool_keeps_errors_and_order() -> None:
         hanging.result(1_000_000)
     pool.close()
     assert no_threads_left()
+
+
+@pytest.mark.parametrize("allowed", [0, 3])
+def test_a_machine_that_allows_few_threads_does_with_those(
+    root: str, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    started: list[threading.Thread] = []
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) == allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    walked, found = walk(root, wide=True)
+    assert len(files(found)) == 50
+    assert not walked.incomplete

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from holdfast.cli import output
-from holdfast.errors import HoldfastError, UserError
+from holdfast.errors import HoldfastError, ResourceFault, UserError
 from holdfast.vault import Vault, parse_file
 
 PROBLEMS = 3
@@ -56,16 +55,26 @@ def shared(
     vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    """Options for every command."""
     ctx.obj = Shared(vault, state_dir, as_json)
 
 
 def _merged(ctx: typer.Context, vault: str | None, state_dir: str | None, as_json: bool) -> Shared:
     before: Shared = ctx.obj
-    return Shared(vault or before.vault, state_dir or before.state_dir, as_json or before.as_json)
+    s = Shared(
+        before.vault if vault is None else vault,
+        before.state_dir if state_dir is None else state_dir,
+        as_json or before.as_json,
+    )
+    for option, given in (("--vault", s.vault), ("--state-dir", s.state_dir)):
+        if given == "":
+            # Most likely a variable of a script that is not set; another vault must not be taken in its place.
+            raise UserError(f"{option} is empty.", hint="Name a folder.")
+    return s
 
 
 @contextmanager
@@ -78,7 +87,7 @@ def _opened(s: Shared) -> Iterator[Vault]:
 @app.command()
 def init(
     ctx: typer.Context,
-    directory: Annotated[str, typer.Argument(metavar="[DIR]", help="The folder of notes.")] = ".",
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder of notes.")] = ".",
     vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
@@ -114,9 +123,11 @@ def sync(
 @app.command()
 def recall(
     ctx: typer.Context,
-    question: Annotated[list[str], typer.Argument(help='Words, "a phrase", -word, tag:x, since:2026-01 ...')],
+    question: Annotated[
+        list[str], typer.Argument(metavar="QUESTION", help='Words, "a phrase", -word, tag:x, since:2026-01 ...')
+    ],
     k: Annotated[int | None, typer.Option("-k", "--limit", help="At most this many hits.")] = None,
-    budget: Annotated[int | None, typer.Option("--budget", help="At most this many tokens.")] = None,
+    budget: Annotated[int | None, typer.Option("--budget", min=1, help="At most this many tokens.")] = None,
     by: Annotated[str, typer.Option("--by", help="Rank passages or notes.")] = "passage",
     explain: Annotated[bool, typer.Option("--explain", help="Print what each signal added.")] = False,
     look: SyncOption = True,
@@ -137,9 +148,12 @@ def recall(
 @app.command()
 def read(
     ctx: typer.Context,
-    note: Annotated[str, typer.Argument(help="A path, permalink, memory://permalink, title, or path:line:count.")],
-    line: Annotated[int | None, typer.Option("--line", help="The first line.")] = None,
-    count: Annotated[int | None, typer.Option("--count", help="How many lines.")] = None,
+    note: Annotated[
+        str,
+        typer.Argument(metavar="NOTE", help="A path, permalink, memory://permalink, title, or path:line:count."),
+    ],
+    line: Annotated[int | None, typer.Option("--line", min=1, help="The first line.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="How many lines.")] = None,
     look: SyncOption = True,
     vault: VaultOption = None,
     state_dir: StateOption = None,
@@ -154,7 +168,7 @@ def read(
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A folder or note of the vault.")] = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder or note of the vault.")] = "",
     limit: Annotated[int, typer.Option("--limit", help="At most this many notes.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="PATH", help="Begin behind this note.")] = "",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
@@ -169,7 +183,7 @@ def list_(
         found = v.list(path, limit=limit, after=after, sync=look)
         if jsonl:
             for item in found.notes:
-                output.write(json.dumps(item.to_dict(), ensure_ascii=False))
+                output.write(output.json_text(item.to_dict()))
         else:
             output.show(found, s.as_json, output.listing)
 
@@ -201,7 +215,7 @@ def rebuild(
 @app.command()
 def parse(
     ctx: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Notes; they need not be in a vault.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Notes; they need not be in a vault.")],
     vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
@@ -212,7 +226,7 @@ def parse(
     for path in files:
         found, readable = parse_file(path)
         ok &= readable
-        output.write(json.dumps(found, ensure_ascii=False))
+        output.write(output.json_text(found))
     if not ok:
         raise typer.Exit(PROBLEMS)
 
@@ -220,26 +234,41 @@ def parse(
 def run(args: list[str]) -> int:
     """Run the command line and return its exit code; errors go to stderr, as JSON where JSON was asked for."""
     output.use_utf8()
-    as_json = "--json" in args or "--jsonl" in args
+    options = args[: args.index("--")] if "--" in args else args
+    as_json = "--json" in options or "--jsonl" in options
     try:
         result: Any = app(args=args, standalone_mode=False)
+        sys.stdout.flush()
         return int(result or 0)
     except typer.Exit as e:
         return e.exit_code
     except typer.Abort:
         return 130
     except typer.TyperException as e:
-        message = getattr(e, "format_message", lambda: str(e))()
-        error = UserError(message, hint=_usage_hint(e))
-        return output.error(error, as_json)
+        if not args:
+            sys.stderr.write(_message(e) + "\n")
+            return UserError.exit
+        return output.error(UserError(_message(e), hint=_usage_hint(e)), as_json)
     except HoldfastError as e:
         return output.error(e, as_json)
     except BrokenPipeError:
         # The reader of a pipe has gone; nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.leave()
         return 0
+    except OSError as e:
+        output.leave()
+        where = f" ({e.filename})" if e.filename else ""
+        return output.error(ResourceFault(f"The system refused: {e.strerror or e}{where}."), as_json)
+
+
+def _message(e: typer.TyperException) -> str:
+    message: str = getattr(e, "format_message", lambda: str(e))()
+    return message
 
 
 def _usage_hint(e: typer.TyperException) -> str:
     ctx = getattr(e, "ctx", None)
-    return f"Run `{ctx.command_path if ctx else 'holdfast'} --help`."
+    command = ctx.command_path if ctx else "holdfast"
+    if command.endswith("recall") and "No such option" in _message(e):
+        return f"Run `{command} --help`; words that begin with - go behind `--`, or into quotes with the rest."
+    return f"Run `{command} --help`."

@@ -8,18 +8,25 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shlex import quote as quoted
 from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError
+from holdfast.model import show_path
 from holdfast.results import Answer, Created, Hit, Listing, Note, Rebuilt, Result, Status, Synced
 
 R = TypeVar("R", bound=Result)
 
 # A note must not be able to drive the terminal it is shown on.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# In a name or title, which stand on one line with words of ours, neither may it break or reorder that line.
+_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# What JSON may hold raw and a terminal or a reader of lines may take for more than text.
+_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 
 
 def use_utf8() -> None:
+    """Make stdout and stderr UTF-8, whatever the locale says."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -27,15 +34,28 @@ def use_utf8() -> None:
 
 
 def write(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    """One text and a newline to stdout; bytes of a name that are no UTF-8 as `%XX`."""
+    sys.stdout.write(show_path(text) + "\n")
+
+
+def json_text(value: object) -> str:
+    """`value` as JSON on one line, without a raw control character in it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _JSON.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
+
+
+def leave() -> None:
+    """Give up stdout, whose reader has gone or whose disk is full, so that nothing is tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(result: R, as_json: bool, as_text: Callable[[R], str], *, explained: bool = True) -> None:
+    """Print a result as JSON or as text."""
     if as_json:
         value = result.to_dict()
         if not explained:
             value.pop("explained", None)
-        write(json.dumps(value, ensure_ascii=False))
+        write(json_text(value))
     else:
         text = as_text(result)
         if text:
@@ -43,16 +63,21 @@ def show(result: R, as_json: bool, as_text: Callable[[R], str], *, explained: bo
 
 
 def error(e: HoldfastError, as_json: bool) -> int:
+    """Print an error on one line of stderr and return its exit code."""
     if as_json:
-        line = json.dumps({"error": {**e.to_dict(), "exit": e.exit or 1}}, ensure_ascii=False)
+        line = json_text({"error": {**e.to_dict(), "exit": e.exit or 1}})
     else:
-        line = f"holdfast: {_clean(e.message)} {e.hint}".rstrip()
-    sys.stderr.write(line.replace("\n", " ") + "\n")
+        line = f"holdfast: {_line(e.message)} {_line(e.hint)}".rstrip()
+    sys.stderr.write(show_path(line) + "\n")
     return e.exit or 1
 
 
 def _clean(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
+
+
+def _line(text: str) -> str:
+    return _LINE.sub(lambda m: " " if m[0] in "\t\n\r" else "\ufffd", text)
 
 
 def _is_colored() -> bool:
@@ -64,12 +89,12 @@ def _style(text: str, code: str) -> str:
 
 
 def _link(path: str, root: str, line: int) -> str:
-    shown = _style(f"{_clean(path)}:{line}", "36")
+    shown = _style(f"{_line(path)}:{line}", "36")
     if not _is_colored():
         return shown
     from urllib.parse import quote
 
-    return f"\x1b]8;;file://{quote(root)}/{quote(path)}#{line}\x1b\\{shown}\x1b]8;;\x1b\\"
+    return f"\x1b]8;;file://{quote(os.fsencode(root))}/{quote(path)}#{line}\x1b\\{shown}\x1b]8;;\x1b\\"
 
 
 @contextmanager
@@ -88,11 +113,13 @@ def progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def created(done: Created) -> str:
+    """A vault was made, or was one."""
     verb = "is a vault now" if done.created else "is a vault already"
-    return f"{done.vault} {verb} (id {done.id}).\nNext: holdfast sync --vault {done.vault}"
+    return f"{_line(done.vault)} {verb} (id {done.id}).\nNext: holdfast sync --vault {quoted(_line(done.vault))}"
 
 
 def synced(done: Synced, explain: bool) -> str:
+    """What a sync did, in one line; with `explain`, each reason and file."""
     words = [
         f"{count:,} {name}"
         for name, count in (
@@ -109,7 +136,7 @@ def synced(done: Synced, explain: bool) -> str:
     loud = {r: n for r, n in done.skipped.items() if r not in ("hidden", "ignored")}
     if explain:
         lines += [f"  {n:,} {reason.replace('_', ' ')}" for reason, n in sorted(done.skipped.items())]
-        lines += [f"    {_clean(path)}: {reason.replace('_', ' ')}" for path, reason in done.explained]
+        lines += [f"    {_line(path)}: {reason.replace('_', ' ')}" for path, reason in done.explained]
     elif loud:
         total = sum(loud.values())
         lines.append(f"{total:,} files skipped; `holdfast sync --explain` says why")
@@ -117,6 +144,7 @@ def synced(done: Synced, explain: bool) -> str:
 
 
 def answer(found: Answer, root: str, explain: bool) -> str:
+    """Hits with their lines, then the receipt."""
     lines = []
     for i, hit in enumerate(found.hits, 1):
         lines += [*_hit(i, hit, root, explain), ""]
@@ -124,18 +152,23 @@ def answer(found: Answer, root: str, explain: bool) -> str:
     if not found.hits:
         lines.append("No hits.")
     fresh = "unknown" if r.behind is None else f"{r.behind} behind"
-    line = f"{len(found.hits)} of {r.matched:,} matching passages in {r.in_scope.notes:,} notes; index {fresh}"
+    if found.hits and not r.matched:
+        # No words were asked for: whatever is in scope is a hit, newest first.
+        what = f"the newest {len(found.hits)} of {r.in_scope.chunks:,} passages"
+    else:
+        what = f"{len(found.hits)} of {r.matched:,} matching passages"
+    line = f"{what} in {r.in_scope.notes:,} notes; index {fresh}"
     lines.append(_style(line, "2"))
-    lines += [_style(f"! {_clean(x)}", "33") for x in r.degraded]
+    lines += [_style(f"! {_line(x)}", "33") for x in r.degraded]
     return "\n".join(lines)
 
 
 def _hit(i: int, hit: Hit, root: str, explain: bool) -> list[str]:
-    head = f"{i}. {_link(hit.path, root, hit.line)}  {_style(_clean(hit.title), '1')}"
+    head = f"{i}. {_link(hit.path, root, hit.line)}  {_style(_line(hit.title), '1')}"
     facts = [hit.heading.removeprefix(hit.title).removeprefix(" > "), hit.speaker or "", hit.at or ""]
     if hit.trust in ("external", "imported"):
         facts.append(hit.trust)
-    about = " · ".join(_clean(f) for f in facts if f)
+    about = " · ".join(_line(f) for f in facts if f)
     body = "(the note cannot be read now)" if hit.text is None else hit.text
     lines = [head + (f"  {_style(about, '2')}" if about else "")]
     lines += [f"   {_clean(line)}".rstrip() for line in body.split("\n")]
@@ -146,34 +179,38 @@ def _hit(i: int, hit: Hit, root: str, explain: bool) -> list[str]:
 
 
 def note(found: Note) -> str:
+    """A note's text."""
     return "\n".join(_clean(line) for line in found.text.removesuffix("\n").split("\n"))
 
 
 def listing(found: Listing) -> str:
-    lines = [f"{_clean(n.path)}  {_style(_clean(n.title), '2')}" for n in found.notes]
+    """One note a line."""
+    lines = [f"{_line(n.path)}  {_style(_line(n.title), '2')}" for n in found.notes]
     if found.next:
-        lines.append(_style(f"more: --after '{_clean(found.next)}'", "2"))
+        lines.append(_style(f"more: --after {quoted(_line(found.next))}", "2"))
     return "\n".join(lines)
 
 
 def status(found: Status) -> str:
+    """Health and sizes, one fact a line."""
     vault, index = found.vault, found.index
     lines = [
         f"health     {found.health}",
-        *(f"           {_clean(r.message)} {r.hint}" for r in found.reasons),
-        f"vault      {_clean(vault['path'])}: {vault['notes']:,} notes, {_size(vault['bytes'])}",
-        f"index      {_size(index['bytes'])} in {index['files']} files (bound {_size(index['bound_bytes'])}), "
-        f"{index['chunks']:,} chunks, generation {index['generation']}",
-        f"           {_clean(index['path'])}",
+        *(f"           {_line(r.message)} {_line(r.hint)}" for r in found.reasons),
+        f"vault      {_line(vault['path'])}: {vault['notes']:,} notes, {_size(vault['bytes'])}",
+        f"index      {_size(index['bytes'])} in {index['files']} files (bound {_size(index['bound_bytes'])})",
+        f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
+        f"           {_line(index['path'])}",
         f"proven     {found.proven_at or 'never'}",
         f"set aside  {found.quarantined['count']}",
-        *(f"           {_clean(q['path'])}: {_clean(q['reason'])}" for q in found.quarantined["newest"]),
+        *(f"           {_line(q['path'])}: {_line(q['reason'])}" for q in found.quarantined["newest"]),
         f"disk free  {_size(found.disk_free_bytes)}",
     ]
     return "\n".join(lines)
 
 
 def rebuilt(done: Rebuilt) -> str:
+    """What a rebuild did."""
     return f"rebuilt {done.plan[0]['target']}; {_size(done.freed_bytes)} freed"
 
 

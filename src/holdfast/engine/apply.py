@@ -41,7 +41,6 @@ class Counts:
     removed: int = 0
     moved: int = 0
     unchanged: int = 0
-    quarantined: int = 0
     files_read: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     explained: list[tuple[str, str]] = field(default_factory=list)
@@ -67,7 +66,7 @@ class _Item:
 
 
 class Apply:
-    """Applies differences to `index`. `known_grain_ns` is the grain of the file system's times, 0 if unknown; `pool` reads in parallel."""
+    """Applies differences to `index`; `known_grain_ns` is the grain of file times, 0 if unknown; `pool` reads abreast."""
 
     def __init__(
         self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, known_grain_ns: int, pool: Pool | None
@@ -236,6 +235,7 @@ class Apply:
                 tx.quarantine(key, item.parsed.cut, look_ns)
             counts.moved += item.old is not None
             counts.changed += item.known is not None and item.known.digest is not None
+            counts.unchanged -= self.checksum  # it had passed for unchanged by its stat
             counts.added += item.old is None and (item.known is None or item.known.digest is None)
         elif item.old is not None:
             tx.move_file(item.old.witness[0], item.witness, 0)
@@ -243,12 +243,11 @@ class Apply:
         else:
             if item.known is None or item.known.witness != item.witness or item.known.racy_ns != racy_ns:
                 tx.set_file(item.witness, racy_ns)
-            counts.unchanged += 1
+            counts.unchanged += not self.checksum
 
     def _set_aside(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
         key, problem = item.witness[0], item.problem
         assert problem is not None
-        self.counts.quarantined += 1
         self.counts.skip(problem.kind, key_path(key))
         # Too large is known from the stat; anything else may end by itself, so the next sync looks again.
         tx.set_file(item.witness, 0 if isinstance(problem, NoteTooLarge) else look_ns)

@@ -20,7 +20,7 @@ def _size(value: object) -> int:
 
 
 def fit(answer: Answer, budget: int) -> Answer:
-    """The answer within `budget` tokens: texts are cut from the last hit up, to one line each, then hits are dropped."""
+    """The answer within `budget` tokens: texts are cut from the last hit up, to a line each, then hits are dropped."""
     hits = list(answer.hits)
     sizes = [_size(h.to_dict()) + 1 for h in hits]
     limit = budget * 4

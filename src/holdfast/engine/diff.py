@@ -1,7 +1,7 @@
 """What differs between the vault and the index: one pass over two sorted streams, in constant memory.
 
-A directory whose witnesses all equal the index's rows is settled by one comparison of lists. Counts and watermarks prove
-nothing (delete one note, move an old one in: the count is equal and nothing is newer), so none are used.
+A directory whose witnesses all equal the index's rows is settled by one comparison of lists. Counts and watermarks
+prove nothing (delete one note, move an old one in: the count is equal and nothing is newer), so none are used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read the words of hits from the notes, at the moment of the answer, and prove them by their digests.
 
-So an answer cannot show text that is no longer there: where the bytes at a chunk's place are not the chunk's, the note is
-read and cut again, and the hit is put right or dropped. A note that cannot be read keeps its hit, without text.
+So an answer cannot show text that is no longer there: where the bytes at a chunk's place are not the chunk's, the note
+is read and cut again, and the hit is put right or dropped. A note that cannot be read keeps its hit, without text.
 """
 
 from __future__ import annotations

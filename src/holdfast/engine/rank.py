@@ -1,4 +1,4 @@
-"""Signals of one question -> the best passages or notes. Pure arithmetic on arrays; the same input gives the same order.
+"""Signals of one question -> the best passages or notes. Pure arithmetic on arrays; same input, same order.
 
 Each signal is divided by its largest value for this question, then they are added with fixed weights. The weights were
 fitted on the development half of LoCoMo and on Cranfield (docs/decisions/0003 says how); ties go by path, then place.

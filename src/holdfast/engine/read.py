@@ -44,9 +44,9 @@ def find(ws: Workspace, index: SqliteIndex | None, identifier: str) -> Address:
     refused: UserError | None = None
     for name, line, count in tries:
         try:
-            path = _path(ws, name) or _named(ws, index, name, identifier)
+            path = _path(ws, name) or _named(index, name, identifier)
         except PathNotAllowed as e:
-            refused, path = e, _named(ws, index, name, identifier)
+            refused, path = e, _named(index, name, identifier)
         if path is not None:
             return Address(path, max(line, 1), count)
     raise refused or NotFound(f"There is no note “{identifier}”.")
@@ -68,7 +68,7 @@ def _is_file(ws: Workspace, path: str) -> bool:
         return False
 
 
-def _named(ws: Workspace, index: SqliteIndex | None, name: str, identifier: str) -> str | None:
+def _named(index: SqliteIndex | None, name: str, identifier: str) -> str | None:
     if index is None:
         return None
     rows = index.notes(resolve(index, name))

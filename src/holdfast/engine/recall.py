@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdfast.engine.budget import fit
+from holdfast.engine.look import look_first
 from holdfast.engine.passages import Passage, read_passages
 from holdfast.engine.rank import Ranked, rank
 from holdfast.engine.scope import make_search, unmet
 from holdfast.engine.stopgap import Stopgap
-from holdfast.engine.sync import Options, sync
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault, NoteError, QueryError, ResourceFault, TruthFault, VaultBusy
+from holdfast.errors import HoldfastError, IndexFault, QueryError
 from holdfast.index.base import ChunkRow, NoteRow, Search
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
@@ -62,7 +62,7 @@ def recall(
     if by not in ("passage", "note"):
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
     degraded: list[str] = []
-    behind = _look(ws, degraded) if look else _unlooked(ws)
+    behind = look_first(ws, degraded) if look else None
     index, via = _usable(ws, degraded), "keyword"
     if index is None:
         index, via = stopgap.index(degraded), "scan"
@@ -92,24 +92,6 @@ def recall(
         degraded=tuple(dict.fromkeys(degraded)),
     )
     return fit(Answer(question, tuple(hits), receipt, 0), budget)
-
-
-def _look(ws: Workspace, degraded: list[str]) -> int | None:
-    """Bring the index up to date within the look's deadline; returns how many notes it is behind, None if unknown."""
-    try:
-        done = sync(ws, Options(deadline_ms=ws.config.look_ms))
-    except VaultBusy:
-        degraded.append("another process is syncing this vault; the newest changes may be missing")
-        return None
-    except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
-        ws.count(f"look_{e.kind}")
-        degraded.append(f"the notes were not looked at: {e.message}")
-        return None
-    return done.behind
-
-
-def _unlooked(ws: Workspace) -> int | None:
-    return None
 
 
 def _usable(ws: Workspace, degraded: list[str]) -> SqliteIndex | None:
@@ -148,13 +130,12 @@ def _search(
         if query.is_empty:
             places, notes_in_scope, chunks_in_scope = index.newest(search, k)
             ranked = [Ranked(note, chunk, 0.0, {}) for note, chunk in places]
-            scope, matched, remarks = Scope(notes_in_scope, chunks_in_scope), 0, ()
+            scope, matched = Scope(notes_in_scope, chunks_in_scope), 0
         else:
             signals = index.signals(search)
             ranked = rank(signals, k, by, lambda ids: {i: row.key for i, row in index.notes(ids).items()})
             scope, matched = Scope(signals.scope_notes, signals.scope_chunks), signals.matched_chunks
-            remarks = signals.remarks
-        degraded += remarks
+            degraded += signals.remarks
         proven = index.meta("proven_at_ns")
         counts = index.counts()
         return _Found(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from holdfast.config import Config
 from holdfast.index.base import ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
 from holdfast.model import Chunk, Link, Parsed, Value, fold, show_path
 from holdfast.text.chunk import chunk, chunk_digest
@@ -12,11 +13,18 @@ from holdfast.text.dates import bounds
 from holdfast.text.names import tail
 from holdfast.text.note import parse
 from holdfast.text.permalink import permalink
-from holdfast.text.tokens import terms
+from holdfast.text.tokens import ANALYZER, terms
 
+# Bump whenever the same bytes could give other chunks, names or fields than before: indexes made so are rebuilt.
+READING = 1
 CHUNKS_MAX = 20_000
 LINKS_MAX = 50_000
 FIELD_CHARS = 200
+
+
+def reading_identity(config: Config) -> str:
+    """What an index depends on besides the notes: how they are read, cut and analysed."""
+    return f"reading {READING}, analyzer {ANALYZER}, chunks of {config.chunk_tokens} tokens"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Make the index equal to the notes.
 
-scan -> diff -> read, parse, chunk -> apply; then removals, then postings. Removals wait for the end of the walk, when it
-is known that the vault is there and which files only moved. Everything is committed in batches: a sync that dies is
+scan -> diff -> read, parse, chunk -> apply; then removals, then postings. Removals wait for the end of the walk, when
+it is known that the vault is there and which files only moved. Everything is committed in batches: a sync that dies is
 continued by the next.
 """
 
@@ -23,11 +23,13 @@ from holdfast.files.mounts import grain_ns, traits
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
 from holdfast.index.sqlite.store import SqliteIndex
-from holdfast.model import Witness, sort_key
+from holdfast.model import Witness, key_path, show_path, sort_key
 from holdfast.results import Ready, ScanReport, Synced
 
 Progress = Callable[[int, int], None]
 """Called with (files brought in so far, files seen so far)."""
+
+EXPLAINED = 1_000
 
 # On a mount that is shared with other machines the clock that stamps the files is not ours.
 NETWORK_GRAIN_NS = 5_000_000_000
@@ -202,16 +204,16 @@ class _Pass:
         self._scrub(apply)
         self.index.flush(1 if self.is_first else self.config.overlay_chunks)
         done_ns = self.ws.fs.time_ns()
-        values = {
+        values: dict[str, str | int] = {
             "rules": json.dumps(walk.rules_found, sort_keys=True),
             "slow": int(walk.was_slow),
             "grain_ns": self._observed_grain(),
             "full": 1,
             "proven_at_ns": self.look_ns,
         }
-        changed = {k: v for k, v in values.items() if self.index.meta(k) != v}
-        self.index.put_meta(changed)
-        self.index.note_job("sync", "", done_ns)
+        self.index.note_job("sync", "", done_ns, values)
+        if self.is_first:
+            self.index.checkpoint()
 
     def _observed_grain(self) -> int:
         rows = self.index.file_rows(b"", 512)
@@ -236,7 +238,7 @@ class _Pass:
             self.index.put_meta({"scrub_ns": self.look_ns, "scrub_key": key.hex()})
 
     def _scrub_from(self, apply: Apply, after: bytes, count: int, size: int) -> bytes:
-        """Hash up to `count` files or `size` bytes of them behind the key `after`; returns the last key, b"" at the end."""
+        """Hash up to `count` files or `size` bytes of them behind `after`; returns the last key, b"" at the end."""
         while count > 0 and size > 0:
             rows = self.index.file_rows(after, min(count, self.config.batch_notes))
             if not rows:
@@ -273,13 +275,14 @@ class _Pass:
             for reason, count in walk.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
             explained += walk.skipped_paths
+        explained += [(show_path(key_path(key)), reason) for key, reason, _ in self.index.quarantined(EXPLAINED)]
         return Synced(
             added=counts.added, changed=counts.changed, removed=counts.removed, moved=counts.moved,
-            unchanged=counts.unchanged, quarantined=counts.quarantined, files_read=counts.files_read, skipped=skipped,
+            unchanged=counts.unchanged, quarantined=counted.quarantined, files_read=counts.files_read, skipped=skipped,
             notes=counted.notes, chunks=counted.chunks, vectors=Ready(0, counted.chunks), seconds=round(seconds, 4),
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
-            generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(explained),
+            generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip
 
 

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from holdfast.config import Config, load
+from holdfast.engine.record import reading_identity
 from holdfast.errors import ConfigError, DiskFull, IndexFault, NotFound, ResourceFault, VaultMissing
 from holdfast.files.fs import FileSystem
-from holdfast.files.locks import JobLock
+from holdfast.files.locks import Holder, JobLock
 from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory
 from holdfast.index.sqlite.store import SqliteIndex
-from holdfast.text.tokens import ANALYZER
 
 SETTINGS = ".holdfast/config.toml"
 
@@ -43,10 +43,14 @@ class Workspace:
         self.config = config or loaded
         self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
-        self.generations = Generations(fs, self.directory, self.root, self.vault_id, ANALYZER)
+        self.generations = Generations(fs, self.directory, self.root, self.vault_id, reading_identity(self.config))
         self._guard = threading.RLock()
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}
+        # The last look of this process, for threads that ask at once (look.py).
+        self.looking = threading.Lock()
+        self.looked_ns = -1
+        self.looked_behind: int | None = None
 
     def index(self) -> SqliteIndex | None:
         """The published index, opened again if another one was published since; None if there is none.
@@ -56,9 +60,9 @@ class Workspace:
         with self._guard:
             stamp = self.generations.stamp()
             if self._open is not None and self._open.stamp != stamp:
-                self.release()
+                self._open = None  # whoever is reading it keeps it open
             if self._open is None and stamp is not None:
-                self._open = self.generations.open()
+                self._open = self._system(self.generations.open)
             return self._open.index if self._open else None
 
     def writable_index(self) -> SqliteIndex:
@@ -83,7 +87,7 @@ class Workspace:
     def set_aside(self, reason: str) -> None:
         """Move the published index into quarantine; the next writer builds a new one."""
         with self._guard:
-            self.release()
+            self._open = None
             self._system(lambda: self.generations.set_aside(reason))
 
     def build(self) -> tuple[OpenIndex, Manifest]:
@@ -92,11 +96,12 @@ class Workspace:
     def adopt(self, opened: OpenIndex, manifest: Manifest) -> None:
         """Publish a generation that was built beside, and use it."""
         with self._guard:
-            self.release()
+            self._open = None
             self._system(lambda: self.generations.publish(opened, manifest))
             self._open = opened
 
     def release(self) -> None:
+        """Close the index; for the end, when nobody is reading."""
         with self._guard:
             if self._open is not None:
                 self._open.close()
@@ -113,8 +118,8 @@ class Workspace:
         finally:
             lock.release()
 
-    def job_holder(self) -> dict[str, object] | None:
-        """Who scans this vault now: pid, since, verb; None if nobody does."""
+    def job_holder(self) -> Holder | None:
+        """Who scans this vault now; None if nobody does."""
         return JobLock(self.fs, self.directory + "/job.lock").holder()
 
     def count(self, name: str) -> None:

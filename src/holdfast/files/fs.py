@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import sys
 import time
 from typing import ClassVar, Protocol
 
@@ -20,8 +21,6 @@ TEMP_PREFIX = ".holdfast-tmp-"
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 _CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
-_F_FULLFSYNC = 51  # macOS: fsync alone leaves the bytes in the drive's cache
-_F_GETPATH = 50  # macOS: the path of an open file
 _serial = itertools.count()
 
 
@@ -81,14 +80,12 @@ class FileSystem:
     def fd_path(self, fd: int) -> str | None:
         """The real path of an open file as the kernel knows it, or None where it cannot be asked."""
         try:
-            return os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            pass
-        try:
+            if sys.platform != "darwin":
+                return os.readlink(f"/proc/self/fd/{fd}")
             import fcntl
 
-            return os.fsdecode(fcntl.fcntl(fd, _F_GETPATH, b"\0" * 1024).split(b"\0", 1)[0]) or None
-        except (ImportError, OSError):
+            return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, b"\0" * 1024).split(b"\0", 1)[0])
+        except OSError:
             return None
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
@@ -127,15 +124,20 @@ class FileSystem:
         os.ftruncate(fd, size)
 
     def fsync(self, fd: int) -> None:
-        """Make the bytes of an open file, or the names in an open directory, survive power loss."""
-        try:
+        """Make the bytes of an open file, or the names in an open directory, survive power loss.
+
+        On macOS fsync alone leaves them in the drive's cache.
+        """
+        if sys.platform == "darwin":
             import fcntl
 
-            if hasattr(fcntl, "F_FULLFSYNC"):
-                fcntl.fcntl(fd, _F_FULLFSYNC)
+            try:
+                fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
                 return
-        except (ImportError, OSError):
-            pass  # not on this system or not on this file system: fsync is what there is
+            except OSError as e:
+                # Some file systems have no such thing, and fsync is all there is. A disk's error is an error.
+                if e.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                    raise
         os.fsync(fd)
 
     def close(self, fd: int) -> None:

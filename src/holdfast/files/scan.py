@@ -116,22 +116,20 @@ class Scan:
 
     @property
     def was_slow(self) -> bool:
-        """Whether stats went through the pool at the end."""
-        return self._stats.is_wide
+        """Whether a stat took long, judged by the latest of the walk; an open and a read then do too."""
+        return self._stats.is_slow
 
     def __iter__(self) -> Iterator[Directory]:
         try:
-            began = self._fs.monotonic_ns()
             try:
                 first = self._identity()
             except OSError as e:
                 yield Directory("", b"\0", error=e)
                 return
-            self._stats.observe(self._fs.monotonic_ns() - began)
             yield from self._walk()
             # Everything below a root that went away during the walk looks deleted, and is not.
             try:
-                self.incomplete = self._identity() != first
+                self.incomplete = self._identity(is_last=True) != first
             except OSError:
                 return  # the root is gone: incomplete
         except NotYetError:
@@ -141,8 +139,10 @@ class Scan:
             if self._listers:
                 self._listers.close()
 
-    def _identity(self) -> tuple[int, int]:
+    def _identity(self, *, is_last: bool = False) -> tuple[int, int]:
+        began = self._fs.monotonic_ns()
         st = self._fs.stat(self._root)
+        self._stats.observe(self._fs.monotonic_ns() - began, is_last=is_last)
         return st.st_dev, st.st_ino
 
     def _walk(self) -> Iterator[Directory]:

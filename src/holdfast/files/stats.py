@@ -60,10 +60,12 @@ class Stats:
             raise NotYetError
         return left
 
-    def observe(self, took_ns: int) -> None:
-        """Judge by one call how the mount is."""
-        if took_ns > self._slow_ns:
-            self.is_slow = True
+    def observe(self, took_ns: int, *, is_last: bool = False) -> None:
+        """Judge by one call how the mount is. The last one of a walk settles it, where the pool's stats did not."""
+        if is_last and self._tried:
+            self.is_slow = self._tried_ns > self._slow_ns * self._tried
+        elif is_last or took_ns > self._slow_ns:
+            self.is_slow = took_ns > self._slow_ns
 
     def begin(self, batch: Batch) -> None:
         """Send the stats of `batch` on their way, where the pool is in use."""

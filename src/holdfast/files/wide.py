@@ -49,7 +49,7 @@ class Pending(Generic[T]):
 
 
 class Pool:
-    """Up to `width` calls at a time, started in the order in which they were given."""
+    """Up to `width` calls at a time, started in the order in which they were given by one thread."""
 
     def __init__(self, width: int) -> None:
         self._width = width
@@ -61,8 +61,15 @@ class Pool:
         pending = Pending(call)
         self._todo.put(pending)
         if self._threads < self._width:
-            self._threads += 1
-            threading.Thread(target=self._work, name="holdfast-slow", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name="holdfast-slow", daemon=True).start()
+                self._threads += 1
+            except (RuntimeError, MemoryError):
+                # A memory limit allows no further thread: go on with those there are, or do it here.
+                self._width = self._threads
+        if not self._threads:
+            self._todo.get_nowait()
+            pending.run()
         return pending
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class ChunkRow:
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """One link of a note. `name` is the folded last part of its target (see names), `relation` the type if it is one."""
+    """One link of a note. `name` is the folded last part of its target, `relation` its type if it is one."""
 
     line: int
     target: str

@@ -12,15 +12,18 @@ removal the reverse. docs/index-format.md numbers the invariants.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from holdfast.errors import ConfigError, IndexDamaged, IndexForeign, IndexTooNew
+from holdfast.errors import ConfigError, IndexDamaged, IndexForeign, IndexTooNew, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.index.sqlite.db import SCHEMA, create
 from holdfast.index.sqlite.store import SqliteIndex
@@ -40,7 +43,7 @@ class Manifest:
     root: str
     generation: int
     database: str
-    analyzer: int
+    analyzer: str
     schema: int = SCHEMA
     embedder: str | None = None
     format: int = FORMAT
@@ -58,17 +61,32 @@ def index_directory(fs: FileSystem, state_dir: str, root: str, vault_id: str | N
         )
     place = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
     mine = f"{state}/{vault_id or 'folder'}-{place}"
-    if vault_id and not _exists(fs, mine):
+    if vault_id is None:
+        _refuse_lost_id(fs, state, place, root)
+    elif not _exists(fs, mine):
         _adopt(fs, state, vault_id, mine)
     return mine
 
 
-def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
+def _refuse_lost_id(fs: FileSystem, state: str, place: str, root: str) -> None:
+    """A folder that had an id and has none now is an unmounted disk, not a new and empty vault."""
+    for name in _names(fs, state):
+        if name.endswith("-" + place) and not name.startswith("folder-"):
+            raise VaultMissing(
+                f"The folder {root} was a vault and its .holdfast is gone.",
+                hint=f"Mount it again or restore .holdfast; if it is to be a new vault, remove {state}/{name} first.",
+            )
+
+
+def _names(fs: FileSystem, folder: str) -> list[str]:
     try:
-        names = sorted(e.name for e in fs.scandir(state))
+        return sorted(e.name for e in fs.scandir(folder))
     except OSError:
-        return
-    for name in names:
+        return []
+
+
+def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
+    for name in _names(fs, state):
         if name.startswith(vault_id + "-"):
             try:
                 old = read_manifest(fs, f"{state}/{name}")
@@ -109,7 +127,7 @@ def read_manifest(fs: FileSystem, directory: str) -> Manifest | None:
 class Generations:
     """Opens, builds, publishes and sets aside the generations of one index directory."""
 
-    def __init__(self, fs: FileSystem, directory: str, root: str, vault_id: str | None, analyzer: int) -> None:
+    def __init__(self, fs: FileSystem, directory: str, root: str, vault_id: str | None, analyzer: str) -> None:
         self.fs, self.directory = fs, directory
         self._root, self._vault, self._analyzer = root, vault_id or "", analyzer
 
@@ -145,7 +163,7 @@ class Generations:
             except BaseException:
                 self.fs.close(lock)
                 raise
-            return OpenIndex(index, stamp, lambda: self.fs.close(lock))
+            return OpenIndex(index, stamp, partial(self.fs.close, lock))
         raise IndexDamaged(f"The manifest in {self.directory} does not stand still.")
 
     def _check(self, manifest: Manifest) -> None:
@@ -167,7 +185,7 @@ class Generations:
             self.fs.close(lock)
             raise
         manifest = Manifest(self._vault, self._root, number, database, self._analyzer)
-        return OpenIndex(index, None, lambda: self.fs.close(lock)), manifest
+        return OpenIndex(index, None, partial(self.fs.close, lock)), manifest
 
     def publish(self, opened: OpenIndex, manifest: Manifest) -> None:
         """Make the generation the live one, for every process at its next call; then remove what nobody has open."""
@@ -257,7 +275,13 @@ class Generations:
         return f"{self.directory}/gen-{number:06d}"
 
     def _lock(self, number: int) -> int:
-        fd = self.fs.open_lock(self._path(number) + ".lock")
+        path = self._path(number) + ".lock"
+        try:
+            fd = self.fs.open_lock(path)
+        except OSError as e:
+            if e.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            fd = self.fs.open_read(path)  # a reader of a directory that it may not write to
         try:
             self.fs.flock(fd, exclusive=False, blocking=True)
         except BaseException:
@@ -267,11 +291,16 @@ class Generations:
 
 
 class OpenIndex:
-    """An open generation with the lock that keeps it from being removed."""
+    """An open generation with the lock that keeps it from being removed.
+
+    The lock goes when nobody uses the index any more: a thread that is still reading keeps it, whoever lets go first.
+    """
 
     def __init__(self, index: SqliteIndex, stamp: tuple[int, int, int] | None, unlock: Callable[[], None]) -> None:
-        self.index, self.stamp, self._unlock = index, stamp, unlock
+        self.index, self.stamp = index, stamp
+        self._unlock = weakref.finalize(index, unlock)
 
     def close(self) -> None:
+        """Close at once; only for who knows that nobody else is using it."""
         self.index.close()
         self._unlock()

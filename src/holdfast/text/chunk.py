@@ -20,6 +20,9 @@ from holdfast.text.turns import unescape
 
 TOKEN_BYTES = 4
 
+HEADING_CHARS = 200
+"""What the path of headings takes of one heading, so that a hostile one is not repeated in every chunk below it."""
+
 Span = tuple[int, int]
 
 
@@ -80,7 +83,7 @@ class _Chunker:
             end = following.start if following else last
             while path and path[-1][0] >= heading.level:
                 path.pop()
-            path.append((heading.level, heading.text))
+            path.append((heading.level, heading.text[:HEADING_CHARS].rstrip()))
             start = heading.start if carried < 0 else carried
             carried = -1
             if (

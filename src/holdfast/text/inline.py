@@ -41,7 +41,8 @@ class Inline:
     """What stands on a line, by position.
 
     `links` and `tags` are (start, ...) in reading order; `opaque` are the spans of code, math and escapes, `comments`
-    those of comments; `opens` are (start, closer) of comments and math that do not close on the line.
+    those of comments; `opens` are (start, closer) of the first comment of each kind, and math, that does
+    not close on the line.
     """
 
     __slots__ = ("comments", "links", "opaque", "opens", "tags", "tokens")
@@ -73,7 +74,7 @@ def scan(line: str, number: int, at: int, limit: int) -> Inline | None:
 
 
 class _Scan:
-    __slots__ = ("brackets", "clear", "line", "number", "out", "runs", "spent", "tagless")
+    __slots__ = ("brackets", "clear", "line", "missing", "number", "out", "runs", "spent", "tagless")
 
     def __init__(self, line: str, number: int) -> None:
         self.line = line
@@ -83,6 +84,7 @@ class _Scan:
         self.clear = 0  # where the last token ends: a `!` before it is escaped or spent
         self.brackets: list[tuple[int, bool]] = []  # the open `[`, and whether a `!` stands before it
         self.spent = 0  # how many of them have a link inside, so that they can only be an image
+        self.missing: set[str] = set()  # closers that do not follow on this line
         self.runs: dict[int, list[int]] | None = None
 
     def run(self, search: object, match: re.Match[str] | None, limit: int) -> Inline:
@@ -151,9 +153,12 @@ class _Scan:
         line = self.line
         closer = HTML_COMMENT if char == "<" else char * 2
         # `<!-->` and `<!--->` are whole comments, as in HTML.
-        close = line.find(closer, start + 2)
+        close = -1 if closer in self.missing else line.find(closer, start + 2)
         if close < 0:
-            self.out.opens.append((start, closer))
+            # What holds for the first that does not close holds for the others: one search, one entry.
+            if closer not in self.missing:
+                self.missing.add(closer)
+                self.out.opens.append((start, closer))
             return end
         close += len(closer)
         (self.out.opaque if closer == MATH else self.out.comments).append((start, close))

@@ -28,6 +28,7 @@ _NUMBERED = re.compile(r"[0-9]{1,9}[.)](?:[ \t]+|\Z)")
 _BLOCK = re.compile(r"[ \t]*(?:\Z|#{1,6}(?:[ \t]|\Z)|>|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```|~~~)")
 _PREFIX = re.compile(r"[ \t>]*+(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?\Z")
 _BLANKS = " \t"
+_ITEM_STARTS = frozenset("-*+0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,11 @@ def walk(lines: Sequence[str], first: int, last: int) -> Body:
     """What lines `first` to `last` (indexes, `last` excluded) say. Never raises."""
     walker = _Walk(lines, first, last)
     at = first
-    while at < last:
+    while at < last and walker.left > 0:
         at = walker.take(at)
+    if at < last:
+        message = f"over {MARKS} links, tags and headings: from here on all is text; split the note"
+        walker.body.problems.append(Problem(at + 1, message))
     return walker.body
 
 
@@ -97,11 +101,11 @@ def fence_end(lines: Sequence[str], at: int, last: int, fence: str, in_quote: bo
 def is_item(line: str) -> bool:
     """Whether a list item, numbered or not, begins on the line."""
     bare = line.lstrip(_BLANKS)
-    return bool(_ITEM.match(bare) or _NUMBERED.match(bare))
+    return bare[:1] in _ITEM_STARTS and bool(_ITEM.match(bare) or _NUMBERED.match(bare))
 
 
 class _Walk:
-    __slots__ = ("body", "first", "in_code", "in_list", "is_full", "last", "left", "lines", "missing", "paragraph", "resume", "was_blank")  # fmt: skip
+    __slots__ = ("body", "first", "in_code", "in_list", "last", "left", "lines", "missing", "paragraph", "resume", "was_blank")  # fmt: skip
 
     def __init__(self, lines: Sequence[str], first: int, last: int) -> None:
         self.lines = lines
@@ -113,7 +117,6 @@ class _Walk:
         self.paragraph = -1  # where the paragraph began that an underline would make a heading
         self.resume = 0  # where the text goes on behind a comment that ended on this line
         self.left = MARKS
-        self.is_full = False
         self.missing: dict[str, int] = {}  # by closer: no line between here and there holds it
 
     def take(self, at: int) -> int:
@@ -186,13 +189,12 @@ class _Walk:
         if line[start] in "`~" and (fence := fence_of(line[start:])):
             return self._skip_code(at, fence)
         inline, after = self._read(at, line, start)
-        if self.left > 0:
-            found = item(line, at + 1, start, inline, self.body.problems)
-            if isinstance(found, Observation):
-                self.body.observations.append(found)
-                self.left -= 1
-            elif found:
-                self.body.relations.append(found)
+        found = item(line, at + 1, start, inline, self.body.problems)
+        if isinstance(found, Observation):
+            self.body.observations.append(found)
+            self.left -= 1
+        elif found:
+            self.body.relations.append(found)
         return after
 
     def _numbered(self, at: int, line: str, bare: str, start: int) -> int:
@@ -210,8 +212,6 @@ class _Walk:
         return self._read(at, line, start, in_quote=True)[1]
 
     def _heading(self, start: int, end: int, level: int, text: str, is_closed: bool = True) -> None:
-        if self.left <= 0:
-            return
         self.left -= 1
         text = text.strip()
         if is_closed and text.endswith("#"):
@@ -221,9 +221,6 @@ class _Walk:
     def _read(self, at: int, line: str, start: int, in_quote: bool = False) -> tuple[Inline | None, int]:
         """Take the links and tags of a line from `start` on; what stands on it, and the index of the next line."""
         after = at + 1
-        if self.left <= 0:
-            self._say_full(at)
-            return None, after
         inline = scan(line, at + 1, start, self.left)
         if inline is None:
             return None, after
@@ -233,12 +230,6 @@ class _Walk:
         self.body.links += [link for _, link in inline.links]
         self.body.tags += [tag for _, tag in inline.tags]
         return inline, after
-
-    def _say_full(self, at: int) -> None:
-        if not self.is_full:
-            self.is_full = True
-            message = f"over {MARKS} links, tags and headings: from here on all is text; split the note"
-            self.body.problems.append(Problem(at + 1, message))
 
     def _close(self, at: int, line: str, inline: Inline, in_quote: bool) -> int:
         """Skip the first comment or block of math that opens on the line and closes below."""
@@ -261,12 +252,8 @@ class _Walk:
         lines = self.lines
         while n < self.last:
             line = lines[n]
-            if (
-                (in_quote
-                and not line.lstrip(_BLANKS).startswith(">"))
-                or (not begins
-                and not in_quote
-                and _BLOCK.match(line))
+            if (in_quote and not line.lstrip(_BLANKS).startswith(">")) or (
+                not begins and not in_quote and _BLOCK.match(line)
             ):
                 break
             if closer in line:

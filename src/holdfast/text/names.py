@@ -21,7 +21,7 @@ def bare(text: str) -> str:
 
 
 def tail(text: str) -> str:
-    """The folded last part of a target, path or title, without a note's suffix: what `name.key` and `link.name` hold."""
+    """The folded last part of a target, path or title, without a note's suffix: `name.key` and `link.name`."""
     folded = bare(fold(text).rstrip("/"))
     return folded.rpartition("/")[2] or folded
 

@@ -31,7 +31,7 @@ _PART = re.compile(
 )
 
 
-def parse_query(text: str, is_field: Callable[[str], bool] = lambda key: False, limit: int = QUERY_TERMS) -> Query:
+def parse_query(text: str, is_field: Callable[[str], bool] = lambda _: False, limit: int = QUERY_TERMS) -> Query:
     """The query in `text`; `is_field(key)` tells whether any note has that frontmatter field.
 
     At most `limit` distinct terms are kept, `cut` counts the rest.

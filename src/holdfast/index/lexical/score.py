@@ -55,9 +55,9 @@ def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDAr
         if len(at):
             gain = weight * _idf(len(at), corpus.chunk_count)
             own[at] += gain * _bm25(tf, corpus.own[at], corpus.mean_own, SELF_K1, SELF_B)
-            at, tf = _spread(corpus, scratch, at, tf)
-            gain = weight * _idf(len(at), corpus.chunk_count)
-            near[at] += gain * _bm25(tf, corpus.blended[at], corpus.mean_blended, NEAR_K1, NEAR_B, scale=BLEND)
+            beside, blended = _spread(corpus, scratch, at, tf)
+            gain = weight * _idf(len(beside), corpus.chunk_count)
+            near[beside] += gain * _bm25(blended, corpus.blended[beside], corpus.mean_blended, NEAR_K1, NEAR_B, BLEND)
         _score_notes(corpus, note, slots, counts, weight)
     found = np.flatnonzero(near)
     if allowed is not None:
@@ -78,16 +78,15 @@ def _idf(df: int, total: int) -> float:
 def _bm25(
     tf: NDArray[np.int32] | Ints, length: NDArray[np.int32] | Ints, mean: float, k1: float, b: float, scale: int = 1
 ) -> Floats:
-    """BM25's saturated term frequency; tf and length are in units of 1/scale. float32, elementwise: no order matters."""
+    """BM25's saturated term frequency in float32; tf and length are in units of 1/scale."""
     f = tf.astype(np.float32)
     norm = np.float32(k1 * (1 - b) * scale) + np.float32(k1 * b * scale / mean) * length.astype(np.float32)
-    out: Floats = np.float32(k1 + 1) * f / (f + norm)
-    return out
+    return np.asarray(np.float32(k1 + 1) * f / (f + norm), dtype=np.float32)
 
 
-def _spread(corpus: Corpus, scratch: NDArray[np.int32], at: Ints, tf: Ints) -> tuple[Ints, NDArray[np.int32]]:
+def _spread(corpus: Corpus, scratch: NDArray[np.int32], at: Ints, counts: Ints) -> tuple[Ints, NDArray[np.int32]]:
     """(slots, blended counts) of one term: every chunk that holds it or stands within two of one that does."""
-    tf = tf.astype(np.int32)
+    tf = counts.astype(np.int32)
     scratch[at] += OWN * tf
     scratch[at + 1] += BEFORE * tf
     scratch[at - 1] += AFTER * tf

@@ -14,7 +14,16 @@ from typing import Any
 
 import apsw
 
-from holdfast.errors import DiskFull, FileLimit, HoldfastError, IndexDamaged, IndexOverBudget, ResourceFault, VaultBusy
+from holdfast.errors import (
+    DiskFull,
+    FileLimit,
+    HoldfastError,
+    IndexDamaged,
+    IndexOverBudget,
+    MemoryBudget,
+    ResourceFault,
+    VaultBusy,
+)
 
 APPLICATION_ID = 0x484F4C44  # "HOLD"
 SCHEMA = 1
@@ -32,9 +41,7 @@ def translated(path: str) -> Iterator[None]:
     except apsw.FullError as e:
         if _is_disk_full(path):
             raise DiskFull("The disk is full; the index stopped growing.") from e
-        raise IndexOverBudget() from e
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SchemaChangeError, apsw.RangeError) as e:
-        raise IndexDamaged(f"The index {path} is damaged: {e}.") from e
+        raise IndexOverBudget from e
     except apsw.BusyError as e:
         raise VaultBusy("Another process is writing to the index.") from e
     except apsw.CantOpenError as e:
@@ -47,8 +54,12 @@ def translated(path: str) -> Iterator[None]:
         if _is_disk_full(path):
             raise DiskFull("The disk is full; the index cannot be read or written.") from e
         raise IndexDamaged(f"The index {path} cannot be read: {e}.") from e
-    except apsw.SQLError as e:
-        # A table that is not there: the file is not what its name says.
+    except apsw.NoMemError as e:
+        raise MemoryBudget("There is not enough memory for the index.") from e
+    except (apsw.MisuseError, apsw.ConnectionClosedError, apsw.ThreadingViolationError):
+        raise  # ours to mend
+    except apsw.Error as e:
+        # Corrupt, no database, a table that is not there, a broken constraint: the file is not what its name says.
         raise IndexDamaged(f"The index {path} is damaged: {e}.") from e
 
 
@@ -150,7 +161,12 @@ def _size(path: str) -> int:
         return 0
 
 
+def rows(db: apsw.Connection, sql: str, values: Any = ()) -> list[Any]:
+    """All rows; the statement is run to its end, so that it holds no lock."""
+    return db.execute(sql, values).fetchall()
+
+
 def first(db: apsw.Connection, sql: str, values: Any = ()) -> Any:
-    """The first row, or None; the statement is run to its end, so that it holds no lock."""
-    rows = db.execute(sql, values).fetchall()
-    return rows[0] if rows else None
+    """The first row, or None."""
+    found = rows(db, sql, values)
+    return found[0] if found else None

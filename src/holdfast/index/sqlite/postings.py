@@ -1,7 +1,7 @@
 """Postings in rows: what a reader loads of them, and the one function that makes them (flush, merge and rebuild).
 
-Only the holder of the vault's job lock flushes. Segments are immutable; a note is live in the overlay if its term row is
-newer than `post_seq`, else in the newest segment that has it. Deleting every segment loses nothing but time.
+Only the holder of the vault's job lock flushes. Segments are immutable; a note is live in the overlay if its term row
+is newer than `post_seq`, else in the newest segment that has it. Deleting every segment loses nothing but time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from holdfast.index.lexical.corpus import EMPTY, Corpus, Overlay, Postings, Segment
 from holdfast.index.lexical.pack import SEGMENT_SLOTS, Layout, decode_ids, find_term, pack_segment, slots_needed
-from holdfast.index.sqlite.db import first
+from holdfast.index.sqlite.db import first, rows
 
 # A segment is built in memory from about this many terms (8 bytes each, sorted in place), which bounds a build.
 SEGMENT_TERMS = 1_500_000
@@ -31,13 +31,11 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
     post_seq = meta(db, "post_seq")
     have = {s.id: s for s in held.segments} if held else {}
     segments, dead = [], []
-    for id_, notes, sizes, lens, gone in db.execute("select id, notes, sizes, lens, dead from segment order by id"):
+    for id_, notes, sizes, lens, gone in rows(db, "select id, notes, sizes, lens, dead from segment order by id"):
         segments.append(have.get(id_) or Segment(id_, Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))))
         dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
     overlay = _overlay(db, post_seq)
-    newer = overlay.layout.notes.tolist() + [
-        n for (n,) in db.execute("select note from gone where seq > ?", (post_seq,))
-    ]
+    newer = overlay.layout.notes.tolist() + [n for (n,) in rows(db, "select note from gone where seq > ?", (post_seq,))]
     dead += [(place, n) for n in newer for place in range(len(segments))]
     return Corpus(segments, overlay, dead, _fetch(db))
 
@@ -51,16 +49,16 @@ def _fetch(db: apsw.Connection) -> Callable[[int, int], Postings | None]:
 
 
 def _overlay(db: apsw.Connection, post_seq: int) -> Overlay:
-    rows = db.execute("select note, lens, ids from doc where seq > ? order by note", (post_seq,)).fetchall()
-    if not rows:
+    found = rows(db, "select note, lens, ids from doc where seq > ? order by note", (post_seq,))
+    if not found:
         return EMPTY
-    lens = [np.frombuffer(r[1], np.uint16) for r in rows]
+    lens = [np.frombuffer(r[1], np.uint16) for r in found]
     layout = Layout(
-        np.array([r[0] for r in rows], dtype=np.int64),
+        np.array([r[0] for r in found], dtype=np.int64),
         np.array([len(x) - 1 for x in lens], dtype=np.int64),
         np.concatenate(lens),
     )
-    return Overlay(layout, decode_ids(b"".join(r[2] for r in rows)))
+    return Overlay(layout, decode_ids(b"".join(r[2] for r in found)))
 
 
 def pending_chunks(db: apsw.Connection) -> int:
@@ -88,10 +86,10 @@ def discard(db: apsw.Connection) -> None:
 
 def sweep(db: apsw.Connection) -> None:
     """Delete posting rows of segments that were never published (a build that died)."""
-    ids = [i for (i,) in db.execute("select id from segment order by id")]
+    ids = [i for (i,) in rows(db, "select id from segment order by id")]
     last = first(db, "select id from post order by id desc limit 1")
     for lo, hi in zip([-1, *ids], [*ids, (last[0] >> 32) + 1 if last else 0], strict=True):
-        if hi - lo > 1:
+        if first(db, "select 1 from post where id >= ? and id < ? limit 1", ((lo + 1) << 32, hi << 32)):
             _delete_posts(db, lo + 1, hi)
 
 
@@ -107,16 +105,14 @@ def _delete_posts(db: apsw.Connection, lo: int, hi: int) -> None:
 
 
 def _overlay_notes(db: apsw.Connection) -> list[Doc]:
-    return db.execute(
-        "select note, seq, lens from doc where seq > ? order by seq, note", (meta(db, "post_seq"),)
-    ).fetchall()
+    return rows(db, "select note, seq, lens from doc where seq > ? order by seq, note", (meta(db, "post_seq"),))
 
 
 def _to_merge(db: apsw.Connection) -> tuple[list[Doc], list[int]] | None:
     """The live notes and the ids of segments worth making into one; None if there are none."""
     post_seq = meta(db, "post_seq")
     live: list[tuple[int, int, int, np.ndarray]] = []
-    for id_, notes, sizes, lens, gone in db.execute("select id, notes, sizes, lens, dead from segment").fetchall():
+    for id_, notes, sizes, lens, gone in rows(db, "select id, notes, sizes, lens, dead from segment"):
         layout = Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))
         alive = ~np.isin(layout.notes, _i64(gone))
         words = np.add.reduceat(layout.lens, np.cumsum(layout.sizes + 1) - layout.sizes - 1, dtype=np.int64)
@@ -134,11 +130,11 @@ def _to_merge(db: apsw.Connection) -> tuple[list[Doc], list[int]] | None:
 
 def _live_docs(db: apsw.Connection, notes: Sequence[np.ndarray], newer: int) -> list[Doc]:
     ids = np.sort(np.concatenate(notes)).tolist()
-    rows = db.execute(
+    return rows(
+        db,
         "select d.note, d.seq, d.lens from json_each(?) j cross join doc d on d.note = j.value where d.seq <= ?",
         (str(ids), newer),
     )
-    return rows.fetchall()
 
 
 def _fits(docs: Sequence[Doc]) -> int:
@@ -200,13 +196,14 @@ def _term_ids(db: apsw.Connection, docs: Sequence[Doc]) -> np.ndarray | None:
     parts = []
     for at in range(0, len(docs), 512):
         part = docs[at : at + 512]
-        rows = db.execute(
+        found = rows(
+            db,
             "select d.seq, d.ids from json_each(?) j cross join doc d on d.note = j.value",
             (str([n for n, _, _ in part]),),
-        ).fetchall()
-        if [s for s, _ in rows] != [s for _, s, _ in part]:
+        )
+        if [s for s, _ in found] != [s for _, s, _ in part]:
             return None
-        parts.append(decode_ids(b"".join(ids for _, ids in rows)))
+        parts.append(decode_ids(b"".join(ids for _, ids in found)))
     return np.concatenate(parts) if parts else np.zeros(0, np.uint32)
 
 
@@ -231,11 +228,11 @@ def _publish(
     try:
         if meta(db, "post_seq") != post_seq:
             return
-        gone = [n for (n,) in db.execute("select note from gone where seq > ? and seq <= ?", (post_seq, up_to))]
+        gone = [n for (n,) in rows(db, "select note from gone where seq > ? and seq <= ?", (post_seq, up_to))]
         moved = np.concatenate((layout.notes, np.array(gone, dtype=np.int64)))
         for old in replaced:
             db.execute("delete from segment where id = ?", (old,))
-        for id_, notes, dead in db.execute("select id, notes, dead from segment").fetchall():
+        for id_, notes, dead in rows(db, "select id, notes, dead from segment"):
             mine, known = _i64(notes), _i64(dead)
             now = np.union1d(known, mine[np.isin(mine, moved)])
             if len(now) > len(known):

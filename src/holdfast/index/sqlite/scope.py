@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.index.base import Condition
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.lexical.pack import Ints
+from holdfast.index.sqlite.db import rows
 from holdfast.model import fold, key_path, show_path, sort_key
 
 
@@ -92,8 +93,11 @@ def _by_field(db: apsw.Connection, c: Condition) -> set[int]:
 def _by_path(db: apsw.Connection, value: str) -> set[int]:
     value = value.strip("/")
     if "*" in value or "?" in value:
-        rows = db.execute("select id, key from file")
-        return {i for i, key in rows if fnmatchcase(fold(show_path(key_path(key))), fold(value))}
+        return {
+            i
+            for i, key in rows(db, "select id, key from file")
+            if fnmatchcase(fold(show_path(key_path(key))), fold(value))
+        }
     key = sort_key(value)
     under = key.replace(b"\0\0", b"\0").lstrip(b"\0") + b"\0"
     out = _ids(db, "select id from file where key = ?", (key,))
@@ -102,12 +106,13 @@ def _by_path(db: apsw.Connection, value: str) -> set[int]:
 
 def _by_who(db: apsw.Connection, who: str) -> Match:
     notes = _ids(db, "select note from field where key = 'author' and value = ?", (who,))
-    rows = db.execute(
+    found = rows(
+        db,
         "select c.note, c.ord, c.speaker from field f join chunk c on c.note = f.note "
         "where f.key = 'speaker' and f.value = ? and c.speaker is not null",
         (who,),
     )
-    return Match(notes, [(n, o) for n, o, speaker in rows if fold(speaker) == who], [])
+    return Match(notes, [(n, o) for n, o, speaker in found if fold(speaker) == who], [])
 
 
 def _by_time(db: apsw.Connection, c: Condition) -> Match:
@@ -118,10 +123,10 @@ def _by_time(db: apsw.Connection, c: Condition) -> Match:
         "where coalesce(n.modified_ns, f.mtime_ns) >= ? and coalesce(n.modified_ns, f.mtime_ns) < ?",
         span,
     )
-    chunks = db.execute("select note, ord from chunk where at_ns >= ? and at_ns < ?", span).fetchall()
-    apart = db.execute("select note, ord from chunk where at_ns is not null and not (at_ns >= ? and at_ns < ?)", span)
-    return Match(notes, chunks, apart.fetchall())
+    chunks = rows(db, "select note, ord from chunk where at_ns >= ? and at_ns < ?", span)
+    apart = rows(db, "select note, ord from chunk where at_ns is not null and not (at_ns >= ? and at_ns < ?)", span)
+    return Match(notes, chunks, apart)
 
 
 def _ids(db: apsw.Connection, sql: str, values: tuple[object, ...]) -> set[int]:
-    return {i for (i,) in db.execute(sql, values)}
+    return {i for (i,) in rows(db, sql, values)}

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 import numpy as np
@@ -80,7 +81,7 @@ class SqliteIndex:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All reads within see the same state. Keep it short: a snapshot that stays open keeps the WAL from shrinking."""
+        """All reads within see the same state. Keep it short: while it is open, the WAL cannot shrink."""
         with self._reading, translated(self.path):
             if self._depth == 0:
                 self._db.execute("begin")
@@ -92,24 +93,27 @@ class SqliteIndex:
                 if self._depth == 0 and self._db.in_transaction:
                     self._db.execute("rollback")
 
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        """All rows; fetched before the call returns, so that no statement keeps a lock."""
+        with self._reading, translated(self.path):
+            return self._db.execute(sql, values).fetchall()
+
     # What the scan compares
 
     def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
-        with self._reading, translated(self.path):
-            return self._db.execute(
-                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
-                "order by key limit ?",
-                (after, limit),
-            ).fetchall()
+        return self._all(
+            "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
+            "order by key limit ?",
+            (after, limit),
+        )
 
     def file_range(self, prefix: bytes) -> list[tuple[bytes, int, int, int, int]]:
         """What `file_rows` gives for the files directly in the directory with this key prefix."""
-        with self._reading, translated(self.path):
-            return self._db.execute(
-                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key >= ? and key < ? "
-                "order by key",
-                (prefix, prefix[:-1] + b"\1"),
-            ).fetchall()
+        return self._all(
+            "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key >= ? and key < ? "
+            "order by key",
+            (prefix, prefix[:-1] + b"\1"),
+        )
 
     def file_row(self, key: bytes) -> FileRow | None:
         found = self._files("where f.key = ?", (key,))
@@ -136,12 +140,11 @@ class SqliteIndex:
         return [row for n in ids for row in self._files("where f.id = ?", (n,))]
 
     def _files(self, where: str, values: Sequence[object]) -> list[FileRow]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute(
-                "select f.key, f.size, f.mtime_ns, f.ctime_ns, f.inode, f.id, f.racy_ns, n.digest "
-                f"from file f left join note n on n.id = f.id {where} order by f.key",
-                values,
-            ).fetchall()
+        rows = self._all(
+            "select f.key, f.size, f.mtime_ns, f.ctime_ns, f.inode, f.id, f.racy_ns, n.digest "
+            f"from file f left join note n on n.id = f.id {where} order by f.key",
+            values,
+        )
         return [FileRow((r[0], r[1], r[2], r[3], r[4]), r[5], r[6], r[7]) for r in rows]
 
     # Writing
@@ -213,7 +216,7 @@ class SqliteIndex:
         )  # fmt: skip
 
     def _load(self) -> tuple[Corpus, int]:
-        meta = dict(self._db.execute("select key, value from meta where key in ('seq', 'layout')").fetchall())
+        meta = dict(self._all("select key, value from meta where key in ('seq', 'layout')"))
         at = (meta["seq"], meta["layout"])
         if self._corpus is None or self._corpus_at != at:
             self._corpus, self._corpus_at = postings.load(self._db, self._corpus), at
@@ -228,10 +231,8 @@ class SqliteIndex:
                 remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in other[1])}")
             if found is not None:
                 out.append((found, float(times)))
-        for text in search.prefixes:
-            if (found := vocabulary.prefix(self._db, corpus, text)) is not None:
-                out.append((found, 1.0))
-        return out
+        begun = [vocabulary.prefix(self._db, corpus, text) for text in search.prefixes]
+        return out + [(found, 1.0) for found in begun if found is not None]
 
     def _narrow(self, corpus: Corpus, search: Search, mask: scope.Mask | None, remarks: list[str]) -> scope.Mask | None:
         if not (search.phrases or search.excluded):
@@ -274,7 +275,8 @@ class SqliteIndex:
             for place in places:
                 row = first(
                     self._db,
-                    "select start, size, line, count, heading, digest, speaker, at_ns from chunk where note = ? and ord = ?",
+                    "select start, size, line, count, heading, digest, speaker, at_ns from chunk "
+                    "where note = ? and ord = ?",
                     place,
                 )
                 out.append(ChunkRow(*row) if row else None)
@@ -293,31 +295,26 @@ class SqliteIndex:
         )
 
     def _notes(self, where: str, values: Sequence[object]) -> list[NoteRow]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute(_NOTE + where, values).fetchall()
-        return [NoteRow(*r[:8], tuple(json.loads(r[8])) if r[8] else (), *r[9:]) for r in rows]
+        return [_note_row(r) for r in self._all(_NOTE + where, values)]
 
     def named(self, name: str) -> list[NameRow]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute(
-                "select n.note, f.key, n.levels, n.whole, o.permalink from name n join file f on f.id = n.note "
-                "join note o on o.id = n.note where n.key = ? order by f.key",
-                (name,),
-            ).fetchall()
+        rows = self._all(
+            "select n.note, f.key, n.levels, n.whole, o.permalink from name n join file f on f.id = n.note "
+            "join note o on o.id = n.note where n.key = ? order by f.key",
+            (name,),
+        )
         return [NameRow(note, key, NameLevel(levels), whole, stated) for note, key, levels, whole, stated in rows]
 
     def links_from(self, note: int) -> list[LinkRow]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute(_LINK + "where note = ? order by ord", (note,)).fetchall()
-        return [LinkRow(*r[1:6], bool(r[6]), bool(r[7]), r[8]) for r in rows]
+        rows = self._all(_LINK + "where note = ? order by ord", (note,))
+        return [_link_row(r) for r in rows]
 
     def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute(
-                _LINK + "where name in (select value from json_each(?)) order by note, ord",
-                (json.dumps(sorted(set(names))),),
-            ).fetchall()
-        return [(r[0], LinkRow(*r[1:6], bool(r[6]), bool(r[7]), r[8])) for r in rows]
+        rows = self._all(
+            _LINK + "where name in (select value from json_each(?)) order by note, ord",
+            (json.dumps(sorted(set(names))),),
+        )
+        return [(r[0], _link_row(r)) for r in rows]
 
     def field_values(self, key: str, limit: int) -> list[str]:
         """Distinct folded values of a frontmatter field, the first `limit` in order."""
@@ -328,21 +325,16 @@ class SqliteIndex:
             return [v for (v,) in rows]
 
     def has_field(self, key: str, value: str | None = None) -> bool:
-        with self._reading, translated(self.path):
-            if value is None:
-                return first(self._db, "select 1 from field where key = ? limit 1", (key,)) is not None
-            return first(self._db, "select 1 from field where key = ? and value = ? limit 1", (key, value)) is not None
+        if value is None:
+            return bool(self._all("select 1 from field where key = ? limit 1", (key,)))
+        return bool(self._all("select 1 from field where key = ? and value = ? limit 1", (key, value)))
 
     def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
-        with self._reading, translated(self.path):
-            return self._db.execute(
-                "select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,)
-            ).fetchall()
+        return self._all("select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,))
 
     def meta(self, key: str) -> str | int | None:
-        with self._reading, translated(self.path):
-            row = first(self._db, "select value from meta where key = ?", (key,))
-        return row[0] if row else None
+        rows = self._all("select value from meta where key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def put_meta(self, values: Mapping[str, str | int]) -> None:
         """Keep small facts about the index itself."""
@@ -351,29 +343,37 @@ class SqliteIndex:
             with db:
                 db.executemany("insert or replace into meta values (?,?)", list(values.items()))
 
-    def note_job(self, job: str, message: str, at_ns: int, *, failed: bool = False) -> None:
-        """Record when a job last ended, well or not, and what it said."""
+    def note_job(
+        self, job: str, message: str, at_ns: int, values: Mapping[str, str | int] | None = None, *, failed: bool = False
+    ) -> None:
+        """Record when a job last ended, well or not, what it said, and other `values` with it."""
         key = f"job:{job}"
         entry = json.loads(str(self.meta(key) or "{}"))
         entry |= {"last_failure_ns": at_ns, "error": message} if failed else {"last_success_ns": at_ns, "error": None}
-        self.put_meta({key: json.dumps(entry)})
+        self.put_meta({**(values or {}), key: json.dumps(entry)})
 
     def jobs(self) -> dict[str, dict[str, object]]:
-        with self._reading, translated(self.path):
-            rows = self._db.execute("select key, value from meta where key like 'job:%' order by key").fetchall()
+        rows = self._all("select key, value from meta where key like 'job:%' order by key")
         return {key.removeprefix("job:"): json.loads(value) for key, value in rows}
 
     def counts(self) -> Counts:
-        with self._reading, translated(self.path):
-            row = first(
-                self._db,
-                "select (select value from meta where key = 'seq'), (select count(*) from note), "
-                "(select count(*) from chunk), (select count(*) from file), (select count(*) from quarantine)",
-            )
-        return Counts(*row)
+        rows = self._all(
+            "select (select value from meta where key = 'seq'), (select count(*) from note), "
+            "(select count(*) from chunk), (select count(*) from file), (select count(*) from quarantine)"
+        )
+        return Counts(*rows[0])
 
     def note_bytes(self) -> int:
         """The bytes of all notes."""
-        with self._reading, translated(self.path):
-            row = first(self._db, "select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id")
-        return int(row[0])
+        return int(self._all("select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id")[0][0])
+
+
+def _note_row(row: Any) -> NoteRow:
+    id_, key, digest, size, title, type_, permalink, trust, tags, author, session, modified_ns = row
+    many = tuple(json.loads(tags)) if tags else ()
+    return NoteRow(id_, key, digest, size, title, type_, permalink, trust, many, author, session, modified_ns)
+
+
+def _link_row(row: Any) -> LinkRow:
+    _, line, target, name, heading, block, embed, relative, relation = row
+    return LinkRow(line, target, name, heading, block, bool(embed), bool(relative), relation)

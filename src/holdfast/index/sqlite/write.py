@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.index.base import NoteRecord
 from holdfast.index.lexical.pack import LEN_MAX, encode_ids
-from holdfast.index.sqlite.db import first, translated
+from holdfast.index.sqlite.db import first, rows, translated
 from holdfast.model import Witness
 
 TERM_CACHE = 150_000
@@ -71,10 +71,9 @@ class SqliteTx:
     def __enter__(self) -> SqliteTx:
         with translated(self._path):
             self._db.execute("begin immediate")
-            meta = dict(
-                self._db.execute("select key, value from meta where key like 'next_%' or key = 'seq'").fetchall()
-            )
+            meta = dict(rows(self._db, "select key, value from meta where key like 'next_%' or key = 'seq'"))
         self.seq = meta["seq"] + 1
+        self._next_note: int
         self._next_note, self._next_term = meta["next_note"], meta["next_term"]
         return self
 
@@ -189,18 +188,18 @@ class SqliteTx:
             (id_, r.digest, r.title, r.type, r.permalink, r.trust, json.dumps(r.tags, ensure_ascii=False) if r.tags else None,
              r.author, r.session, r.modified_ns, r.valid_from_ns, r.valid_to_ns),
         )  # fmt: skip
-        rows = self._rows
-        rows["chunk"] += [
+        put = self._rows
+        put["chunk"] += [
             (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns)
             for i, c in enumerate(r.chunks)
         ]
-        rows["name"] += [(key, id_, levels, whole) for key, levels, whole in r.names]
-        rows["link"] += [
+        put["name"] += [(key, id_, levels, whole) for key, levels, whole in r.names]
+        put["link"] += [
             (id_, i, x.line, x.target, x.name, x.heading, x.block, x.embed, x.relative, x.relation)
             for i, x in enumerate(r.links)
         ]
-        rows["fact"] += [(id_, i, x.line, x.kind, x.label, x.valid_from, x.valid_to) for i, x in enumerate(r.facts)]
-        rows["field"] += [(id_, key, value) for key, value in r.fields]
+        put["fact"] += [(id_, i, x.line, x.kind, x.label, x.valid_from, x.valid_to) for i, x in enumerate(r.facts)]
+        put["field"] += [(id_, key, value) for key, value in r.fields]
         entries = [t[:LEN_MAX] for t in r.terms]
         ids, self._next_term = self._terms.ids(
             self._db, [t for entry in entries for t in entry], self._fresh, self._next_term
@@ -209,10 +208,10 @@ class SqliteTx:
         self._docs.append((id_, [len(entry) for entry in entries]))
 
     def _flush(self) -> None:
-        for table, rows in self._rows.items():
-            if rows:
-                self._db.executemany(_INSERT[table], rows)
-                rows.clear()
+        for table, gathered in self._rows.items():
+            if gathered:
+                self._db.executemany(_INSERT[table], gathered)
+                gathered.clear()
         if self._docs:
             blobs = encode_ids(
                 np.array(self._ids, dtype=np.uint32), np.array([sum(lens) for _, lens in self._docs], dtype=np.int64)

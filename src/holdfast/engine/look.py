@@ -1,0 +1,33 @@
+"""Look at the notes before answering from the index, for a bounded time."""
+
+from __future__ import annotations
+
+from holdfast.engine.sync import Options, sync
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import IndexFault, NoteError, ResourceFault, TruthFault, VaultBusy
+
+
+def look_first(ws: Workspace, degraded: list[str]) -> int | None:
+    """Bring the index up to date within the look's deadline; returns how many notes it is behind, None if unknown.
+
+    What hinders is named in `degraded`. Threads that ask at once share a look that began after each of them asked.
+    """
+    asked_ns = ws.fs.monotonic_ns()
+    if not ws.looking.acquire(timeout=ws.config.look_ms / 1000):
+        degraded.append("a sync of this vault is under way; the newest changes may be missing")
+        return None
+    try:
+        if ws.looked_ns >= asked_ns:
+            return ws.looked_behind
+        began_ns = ws.fs.monotonic_ns()
+        ws.looked_behind = sync(ws, Options(deadline_ms=ws.config.look_ms)).behind
+        ws.looked_ns = began_ns
+        return ws.looked_behind
+    except VaultBusy as e:
+        degraded.append(f"{e.message} The newest changes may be missing.")
+    except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
+        ws.count(f"look_{e.kind}")
+        degraded.append(f"the notes were not looked at: {e.message}")
+    finally:
+        ws.looking.release()
+    return None
