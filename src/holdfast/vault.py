@@ -79,7 +79,7 @@ class Vault:
     def sync(
         self,
         *,
-        vectors: bool = True,
+        vectors: bool = True,  # noqa: ARG002 - no embedder yet: there is nothing to leave out
         checksum: bool = False,
         accept_empty: bool = False,
         paths: tuple[str, ...] = (),

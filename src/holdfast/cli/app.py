@@ -55,7 +55,7 @@ def shared(
     vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

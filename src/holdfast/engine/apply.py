@@ -66,7 +66,7 @@ class _Item:
 
 
 class Apply:
-    """Applies differences to `index`; `known_grain_ns` is the grain of file times, 0 if unknown; `pool` reads abreast."""
+    """Applies differences to `index`. `known_grain_ns`: the grain of file times, 0 if unknown; `pool` reads abreast."""
 
     def __init__(
         self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, known_grain_ns: int, pool: Pool | None
@@ -216,8 +216,10 @@ class Apply:
 
     def _store(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
         key, counts = item.witness[0], self.counts
-        if item.gone:
-            return  # the next walk sees that it is not there
+        if item.gone or tx.witness(key) != (item.known.witness if item.known else None):
+            # The next walk sees that it is not there; or another process has stored it since we looked, and what we
+            # read may be older than that.
+            return
         if not is_note_key(key):
             if item.old is not None:
                 tx.move_file(item.old.witness[0], item.witness, 0)
@@ -262,10 +264,7 @@ class Apply:
         ctime must be older than the look by more than a grain; or the same stat was seen by an earlier look that was
         itself more than a grain ago (which proves it whatever the two clocks say). Test: fault/test_racy.py.
         """
-        if os.name == "posix":
-            newest = item.witness[3]
-        else:
-            newest = max(item.witness[2], item.witness[3])
+        newest = item.witness[3] if os.name == "posix" else max(item.witness[2], item.witness[3])
         if newest < look_ns - self._grain_ns:
             return 0
         known = item.known

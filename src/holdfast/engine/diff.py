@@ -30,8 +30,9 @@ class Difference:
     """What one directory differs in, and the keys that stood before it in the index and were not met in the walk.
 
     `added` files are new to the index; `suspect` ones are known, with another witness or an unproven one; `removed`
-    keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified` rows could not be looked at. `is_all_new` says that `added` is all
-    that the directory with this key `prefix` holds and that the index had nothing in it.
+    keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified`
+    rows could not be looked at. `is_all_new` says that `added` is all that the directory with this key `prefix` holds
+    and that the index had nothing in it.
     """
 
     added: list[Witness] = field(default_factory=list)

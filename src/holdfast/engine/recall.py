@@ -155,8 +155,8 @@ def _hit(p: Passage, note: NoteRow, via: str) -> Hit:
     at_ns = p.chunk.at_ns
     return Hit(
         path=show_path(key_path(note.key)), line=p.line, count=p.count, title=note.title, heading=p.chunk.heading,
-        text=p.text, stale=p.text is None, score=round(p.ranked.score, 4), via=(via,), similarity=None, why=p.ranked.why,
-        type=note.type, modified=rfc3339(note.modified_ns), speaker=p.chunk.speaker,
+        text=p.text, stale=p.text is None, score=round(p.ranked.score, 4), via=(via,), similarity=None,
+        why=p.ranked.why, type=note.type, modified=rfc3339(note.modified_ns), speaker=p.chunk.speaker,
         at=rfc3339(at_ns) if at_ns is not None else None, author=note.author, session=note.session, trust=note.trust,
         digest=show_digest(note.digest),
     )  # fmt: skip

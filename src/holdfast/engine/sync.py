@@ -19,7 +19,7 @@ from holdfast.engine.apply import Apply, Counts
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexDamaged, IndexFault, VaultMissing
-from holdfast.files.mounts import grain_ns, traits
+from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
 from holdfast.index.sqlite.store import SqliteIndex
@@ -136,7 +136,7 @@ class _Pass:
 
     def _grain(self) -> int:
         """The grain of the file system's times as known so far; 0 lets the first batch tell."""
-        if traits(self.ws.fs, self.ws.root).network:
+        if self.ws.traits.network:
             return NETWORK_GRAIN_NS
         return int(self.index.meta("grain_ns") or 0)
 

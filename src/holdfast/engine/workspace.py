@@ -17,6 +17,7 @@ from holdfast.engine.record import reading_identity
 from holdfast.errors import ConfigError, DiskFull, IndexFault, NotFound, ResourceFault, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
+from holdfast.files.mounts import traits
 from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory
 from holdfast.index.sqlite.store import SqliteIndex
 
@@ -44,6 +45,7 @@ class Workspace:
         self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
         self.generations = Generations(fs, self.directory, self.root, self.vault_id, reading_identity(self.config))
+        self.traits = traits(fs, self.root)
         self._guard = threading.RLock()
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}

@@ -210,6 +210,9 @@ class Tx(Protocol):
     def replace_note(self, witness: Witness, racy_ns: int, record: NoteRecord, id_: int | None = None) -> int:
         """Put the note in, whole, and return its id; what was there under that key, or `id_`, is replaced."""
 
+    def witness(self, key: bytes) -> Witness | None:
+        """What is stored for that key as of this transaction."""
+
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         """Record a file's witness without touching a note's content; a new key is a file that is no note."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def encode_ids(ids: NDArray[np.uint32], lens: Ints) -> list[bytes]:
     cuts = np.concatenate(([0], np.cumsum(lens)))
     at = np.concatenate((starts, [len(out)]))[cuts].tolist() if len(ids) else [0] * len(cuts)
     raw = out.tobytes()
-    return [raw[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [raw[a:b] for a, b in pairwise(at)]
 
 
 def decode_ids(data: bytes) -> NDArray[np.uint32]:

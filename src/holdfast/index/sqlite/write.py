@@ -110,6 +110,13 @@ class SqliteTx:
             self._db.execute("delete from quarantine where key = ?", (witness[0],))
         return id_
 
+    def witness(self, key: bytes) -> Witness | None:
+        with translated(self._path):
+            found: Witness | None = first(
+                self._db, "select key, size, mtime_ns, ctime_ns, inode from file where key = ?", (key,)
+            )
+        return found
+
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
             known = first(self._db, "select id from file where key = ?", (witness[0],))
@@ -183,10 +190,11 @@ class SqliteTx:
 
     def _put_note(self, id_: int, r: NoteRecord) -> None:
         self._pending.add(id_)
+        tags = json.dumps(r.tags, ensure_ascii=False) if r.tags else None
         self._db.execute(
             "insert into note values (?,?,?,?,?,?,?,?,?,?,?,?)",
-            (id_, r.digest, r.title, r.type, r.permalink, r.trust, json.dumps(r.tags, ensure_ascii=False) if r.tags else None,
-             r.author, r.session, r.modified_ns, r.valid_from_ns, r.valid_to_ns),
+            (id_, r.digest, r.title, r.type, r.permalink, r.trust, tags, r.author, r.session, r.modified_ns,
+             r.valid_from_ns, r.valid_to_ns),
         )  # fmt: skip
         put = self._rows
         put["chunk"] += [

@@ -1,0 +1,63 @@
+# Every target works on a fresh checkout. PYTHON=python3.12 chooses the interpreter and gets a virtual environment of its own.
+
+CHOSEN := $(origin PYTHON)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
+VENV ?= $(if $(filter undefined,$(CHOSEN)),.venv,.venv-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test check bench fault all clean python
+
+help:
+	@echo 'make demo    set up, then sync the sample vault and ask it three questions'
+	@echo 'make test    all tests'
+	@echo 'make check   lint, format, types, layers'
+	@echo 'make fault   fault and property tests, with many more examples'
+	@echo 'make bench   measure what docs/promises.md states'
+	@echo 'make all     test, check, fault, bench'
+	@echo 'make clean   remove what these made'
+
+demo: $(VENV)/.ready
+	@sh tools/demo.sh '$(BIN)'
+
+test: $(VENV)/.ready-test
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.ready-test
+	@$(BIN)/python -m tests.bench
+
+fault: $(VENV)/.ready-test
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests/fault tests/property
+
+all: test check fault bench
+
+clean:
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The interpreter that the virtual environment is made with.
+python:
+	@echo '$(PYTHON)'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Holdfast needs Python 3.11 or newer. Name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo 'Making $(VENV) with $(PYTHON) ...'
+	@$(PYTHON) -m venv '$(VENV)'
+
+$(VENV)/.ready: pyproject.toml | $(BIN)/python
+	@echo 'Installing Holdfast into $(VENV) ...'
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-test: pyproject.toml | $(BIN)/python
+	@echo 'Installing Holdfast and its test tools into $(VENV) ...'
+	@$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.ready
