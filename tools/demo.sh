@@ -23,9 +23,9 @@ show() {
     "$bin/holdfast" "$@"
 }
 
-echo "The sample vault, $HOLDFAST_VAULT: $(find "$HOLDFAST_VAULT" -name '*.md' | wc -l | tr -d ' ') Markdown notes of one person."
+echo "The sample vault is $HOLDFAST_VAULT: what one person wrote down in two years, in three languages."
 show sync
-show recall -k 1 'how long may a restore take according to the contract'
+show recall -k 1 'What is Elin allergic to?'
 show recall -k 1 '月曜日が休みの喫茶店はどこですか'
-show recall -k 2 'why not exactly-once? type:conversation by:assistant until:2025-12'
+show recall -k 1 'how can acked messages be lost? type:conversation by:assistant until:2025-06'
 show status

@@ -7,7 +7,7 @@ what is not is stored with the time of the look (`racy_ns`) and read again by th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from holdfast.engine.record import Note, make_record, read_note
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
 from holdfast.files.fs import FileSystem
+from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.wide import Pool
 from holdfast.index.base import FileRow
@@ -103,11 +104,11 @@ class Apply:
         return False
 
     def remove(self, keys: Iterable[bytes]) -> None:
-        """Take these out, each after proof that its file is gone."""
+        """Take these out, each after proof that its file is gone or none of the vault's any more."""
         keys = [k for k in keys if k not in self.counts.moved_from]
         for at in range(0, len(keys), self._config.batch_notes):
             part = keys[at : at + self._config.batch_notes]
-            absent = self._each(part, self._is_absent)
+            absent = self.each(part, self._is_out)
             with self._index.begin() as tx:
                 for key, is_absent in zip(part, absent, strict=True):
                     if is_absent:
@@ -151,7 +152,7 @@ class Apply:
             for item in items:
                 item.old = self._moved_by_stat(item.witness)
         reading = [x for x in items if x.old is None and is_note_key(x.witness[0])]
-        for item in self._each(reading, self._read):
+        for item in self.each(reading, self._read):
             self.counts.files_read += item.body is not None
         for item in reading:
             self._look_closer(item, is_new)
@@ -214,6 +215,15 @@ class Apply:
             return False
         return False
 
+    def _is_out(self, key: bytes) -> bool:
+        """Whether the file is gone, or is there and is none of the vault's any more (ignored, hidden, no file)."""
+        if self._is_absent(key):
+            return True
+        try:
+            return look_at(self._fs, self._root, key_path(key)) is None
+        except OSError:
+            return False
+
     def _store(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
         key, counts = item.witness[0], self.counts
         if item.gone or tx.witness(key) != (item.known.witness if item.known else None):
@@ -273,7 +283,8 @@ class Apply:
             return 0 if waited > self._grain_ns else known.racy_ns
         return look_ns
 
-    def _each(self, items: list[A], call: Callable[[A], B]) -> list[B]:
+    def each(self, items: Sequence[A], call: Callable[[A], B]) -> list[B]:
+        """The results of `call` in order, side by side on a slow mount."""
         if self._pool is None:
             return [call(x) for x in items]
         pending = [self._pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]

@@ -19,6 +19,7 @@ from holdfast.engine.apply import Apply, Counts
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexDamaged, IndexFault, VaultMissing
+from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
@@ -163,9 +164,9 @@ class _Pass:
                 pending >= self.config.batch_bytes
                 or len(waiting[True]) + len(waiting[False]) >= self.config.batch_notes
             ):
-                self._bring_in(apply, waiting, walk)
+                self._bring_in(apply, waiting, walk.files)
                 pending = 0
-        self._bring_in(apply, waiting, walk)
+        self._bring_in(apply, waiting, walk.files)
         if walk.incomplete:
             if deadline is None:
                 raise VaultMissing(f"The vault {self.ws.root} went away, or cannot be read; nothing was removed.")
@@ -185,13 +186,13 @@ class _Pass:
         if found.ignored:
             counts.skip("ignored", count=found.ignored)
 
-    def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], walk: Scan) -> None:
+    def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> None:
         for is_new, part in waiting.items():
             apply.files(part, is_new=is_new)
             part.clear()
         self.index.flush(self._flush_at())
         if self.progress is not None:
-            self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, walk.files)
+            self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, seen)
 
     def _flush_at(self) -> int:
         # While a vault comes in for the first time, whole segments are filled, so that nothing is written twice.
@@ -253,18 +254,24 @@ class _Pass:
         """Look at the given paths only."""
         found: dict[bool, list[Witness]] = {True: [], False: []}
         gone = []
-        for path in self.options.paths:
+        looks = apply.each(self.options.paths, lambda path: self._look_at(apply, path))
+        for path, (witness, is_known) in zip(self.options.paths, looks, strict=True):
             key = sort_key(path)
-            try:
-                st = self.ws.fs.lstat(f"{self.ws.root}/{path}")
-            except (FileNotFoundError, NotADirectoryError):
+            row = self.index.file_row(key)
+            if witness is not None:
+                found[row is None].append(witness)
+            elif is_known and row is not None:
                 gone.append(key)
-                continue
-            witness = (key, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
-            found[self.index.file_row(key) is None].append(witness)
-        for is_new, part in found.items():
-            apply.files(part, is_new=is_new)
-        apply.remove(gone)
+        self._bring_in(apply, found, 0)
+        apply.drop(gone)
+
+    def _look_at(self, apply: Apply, path: str) -> tuple[Witness | None, bool]:
+        """What is at `path` (None: no file of the vault), and whether that could be told."""
+        try:
+            return look_at(self.ws.fs, self.ws.root, path), True
+        except OSError:
+            apply.counts.skip("unverified", path)
+            return None, False
 
     def _report(self, counts: Counts, kind: str, walk: Scan | None, left: int | None) -> Synced:
         seconds = (self.ws.fs.monotonic_ns() - self.started_ns) / 1e9

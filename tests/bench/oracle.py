@@ -1,0 +1,148 @@
+"""What a question's ranking must be, straight from the definitions, by dictionaries and in double precision.
+
+Nothing here is shared with the index but the analyzer, the chunks and the constants: no postings, no slots, no arrays.
+The definitions are those of index/lexical/score.py (BM25 of a chunk, of a chunk with its neighbours, of a note with its
+title twice) and engine/rank.py (each divided by its largest, weighted, added; ties by path, then place).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.engine.rank import NOTE_WEIGHTS, PASSAGE_WEIGHTS
+from holdfast.engine.record import note_terms, read_note
+from holdfast.index.lexical import score
+from holdfast.model import sort_key
+from holdfast.text.query import parse_query
+
+Place = tuple[str, int]
+"""(path, chunk of the note)."""
+
+# What a chunk at this distance lends to one at 0, in twentieths of its own words.
+LENDS = {0: 20, -1: 10, 1: 7, -2: 3, 2: 3}
+TITLE_TIMES = 2
+POOLING = (1.0, 0.5, 0.25)
+
+
+@dataclass
+class _Note:
+    path: str
+    title: Counter[str]
+    chunks: list[Counter[str]]
+    lines: list[tuple[int, int]]
+    words: int
+
+
+class Oracle:
+    """All notes of a vault as counts of terms."""
+
+    def __init__(self, root: Path, files: Iterable[Path], chunk_tokens: int = 250) -> None:
+        self.notes: list[_Note] = []
+        self.holders: dict[str, list[int]] = {}
+        for path in files:
+            name = str(path.relative_to(root))
+            note = read_note(path.read_bytes(), name, chunk_tokens)
+            title, *chunks = note_terms(note)
+            words = TITLE_TIMES * len(title) + sum(map(len, chunks))
+            lines = [(c.line, c.count) for c in note.chunks]
+            for term in {t for part in (title, *chunks) for t in part}:
+                self.holders.setdefault(term, []).append(len(self.notes))
+            self.notes.append(_Note(name, Counter(title), [Counter(c) for c in chunks], lines, words))
+        self.chunk_count = sum(len(n.chunks) for n in self.notes)
+        self.mean_own = sum(c.total() for n in self.notes for c in n.chunks) / self.chunk_count
+        self.mean_near = sum(blend(n, i, Counter.total) for n in self.notes for i in range(len(n.chunks))) / self.chunk_count
+        self.mean_note = sum(n.words for n in self.notes) / len(self.notes)
+
+    def rank(self, question: str, k: int, by: str) -> list[tuple[float, Place]]:
+        """The best `k` passages or notes with their scores; a note stands with chunk 0."""
+        near: dict[tuple[int, int], float] = {}
+        own: dict[tuple[int, int], float] = {}
+        whole: dict[int, float] = {}
+        for term, weight in self._words(question):
+            self._add(term, weight, near, own, whole)
+        weights = NOTE_WEIGHTS if by == "note" else PASSAGE_WEIGHTS
+        parts = [
+            {at: weights[name] * value / max(values.values()) for at, value in values.items()} if values else {}
+            for name, values in (("near", near), ("own", own))
+        ]
+        top = max(whole.values(), default=1.0)
+        base = {note: weights["note"] * value / top for note, value in whole.items()}
+        rows = (self._by_note if by == "note" else self._by_passage)(parts[0], parts[1], base)
+        rows.sort(key=lambda r: (-r[0], sort_key(r[1][0]), r[1][1]))
+        return rows[:k]
+
+    def _words(self, question: str) -> list[tuple[str, float]]:
+        query = parse_query(question)
+        known = [(t, float(n)) for t, n in zip(query.words, query.repeats, strict=True) if t in self.holders]
+        limit = max(score.SKIP_POSTINGS, self.chunk_count // score.SKIP_SHARE)
+        rare = [(t, n) for t, n in known if self._postings(t) <= limit]
+        return rare or known
+
+    def _postings(self, term: str) -> int:
+        return sum(
+            (term in self.notes[i].title) + sum(term in c for c in self.notes[i].chunks) for i in self.holders[term]
+        )
+
+    def _add(
+        self,
+        term: str,
+        weight: float,
+        near: dict[tuple[int, int], float],
+        own: dict[tuple[int, int], float],
+        whole: dict[int, float],
+    ) -> None:
+        alone: dict[tuple[int, int], tuple[float, float]] = {}
+        beside: dict[tuple[int, int], tuple[float, float]] = {}
+        notes: dict[int, tuple[float, float]] = {}
+        for n in self.holders[term]:
+            note = self.notes[n]
+            total = TITLE_TIMES * note.title[term] + sum(c[term] for c in note.chunks)
+            notes[n] = total, note.words / self.mean_note
+            for i, chunk in enumerate(note.chunks):
+                if chunk[term]:
+                    alone[n, i] = chunk[term], chunk.total() / self.mean_own
+                if lent := blend(note, i, lambda c: c[term]):
+                    beside[n, i] = lent, blend(note, i, Counter.total) / self.mean_near
+        for found, into, many, k1, b in (
+            (alone, own, self.chunk_count, score.SELF_K1, score.SELF_B),
+            (beside, near, self.chunk_count, score.NEAR_K1, score.NEAR_B),
+            (notes, whole, len(self.notes), score.NOTE_K1, score.NOTE_B),
+        ):
+            idf = math.log(1 + (many - len(found) + 0.5) / (len(found) + 0.5))
+            for at, (tf, length) in found.items():
+                gain = weight * idf * (k1 + 1) * tf / (tf + k1 * (1 - b + b * length))
+                into[at] = into.get(at, 0.0) + gain  # type: ignore[index,call-overload]
+
+    def _by_passage(
+        self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], base: dict[int, float]
+    ) -> list[tuple[float, Place]]:
+        return [
+            (near.get((n, i), 0.0) + own.get((n, i), 0.0) + part, (self.notes[n].path, i))
+            for n, part in base.items()
+            for i in range(len(self.notes[n].chunks))
+        ]
+
+    def _by_note(
+        self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], base: dict[int, float]
+    ) -> list[tuple[float, Place]]:
+        rows = []
+        for n, part in base.items():
+            passages = sorted(
+                (near.get((n, i), 0.0) + own.get((n, i), 0.0) for i in range(len(self.notes[n].chunks))), reverse=True
+            )
+            pooled = sum(share * value for share, value in zip(POOLING, passages, strict=False))
+            rows.append((sum(POOLING) * part + pooled, (self.notes[n].path, 0)))
+        return rows
+
+
+def blend(note: _Note, at: int, count: object) -> float:
+    """What chunk `at` and its neighbours within the note have of something, the neighbours' at their share."""
+    assert callable(count)
+    total = sum(
+        share * count(note.chunks[at + step]) for step, share in LENDS.items() if 0 <= at + step < len(note.chunks)
+    )
+    return float(total) / LENDS[0]

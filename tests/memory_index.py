@@ -1,0 +1,531 @@
+"""An index in plain dictionaries: the oracle for every other one.
+
+Slow and obvious on purpose. Nothing is shared with the real index but the port's values and the constants of the
+formulas: scores come straight from the definitions (Okapi BM25 over chunks, over chunks with their neighbours' words,
+and over whole notes), in float64, with loops. It offers what SqliteIndex offers, so the engine runs on it too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import numpy as np
+
+from holdfast.index.base import (
+    ChunkRow,
+    Condition,
+    Counts,
+    FileRow,
+    LinkRow,
+    NameLevel,
+    NameRow,
+    NoteRecord,
+    NoteRow,
+    Search,
+    Signals,
+)
+from holdfast.model import Witness, fold, key_path, show_path
+
+# The definitions, written down a second time: a constant that changes in the index must be changed here with intent.
+SELF = (0.9, 0.3)
+NEAR = (0.9, 0.4)
+NOTE = (1.6, 0.7)
+LENT = {0: 20, -1: 10, 1: 7, -2: 3, 2: 3}
+"""What the chunk at a distance lends of its words, in twentieths: -1 is the chunk before."""
+TITLE_TIMES = 2
+COUNT_MAX = 255
+LEN_MAX = 65_535
+COMMON = (4_096, 8)
+PASSAGE = {"near": 1.0, "own": 0.5, "note": 1.0}
+BY_NOTE = {"near": 0.1, "own": 0.3, "note": 1.0}
+
+Place = tuple[int, int]
+TITLE = -1
+"""The `ord` of a note's title, which holds words and is no chunk."""
+
+
+@dataclass
+class _State:
+    """Everything committed."""
+
+    files: dict[bytes, tuple[Witness, int, int]] = field(default_factory=dict)
+    notes: dict[int, NoteRecord] = field(default_factory=dict)
+    aside: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    meta: dict[str, str | int] = field(default_factory=dict)
+    seq: int = 0
+    last_id: int = 0
+
+    def copy(self) -> _State:
+        return _State(dict(self.files), dict(self.notes), dict(self.aside), dict(self.meta), self.seq, self.last_id)
+
+
+class MemoryTx:
+    """See index.base.Tx: works on a copy, which becomes the state when the block ends well."""
+
+    def __init__(self, index: MemoryIndex) -> None:
+        self._index = index
+
+    def __enter__(self) -> MemoryTx:
+        self._state = self._index.state.copy()
+        self.seq = self._state.seq = self._state.seq + 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            self._index.state = self._state
+
+    def replace_note(self, witness: Witness, racy_ns: int, record: NoteRecord, id_: int | None = None) -> int:
+        s = self._state
+        known = s.files.get(witness[0])
+        if id_ is None:
+            id_ = known[1] if known else self._new_id()
+        elif known is not None and known[1] != id_:
+            s.notes.pop(known[1], None)
+        for key in [k for k, (_, i, _) in s.files.items() if i == id_ and k != witness[0]]:
+            del s.files[key]
+            s.aside.pop(key, None)
+        s.files[witness[0]] = (witness, id_, racy_ns)
+        s.notes[id_] = record
+        s.aside.pop(witness[0], None)
+        return id_
+
+    def set_file(self, witness: Witness, racy_ns: int) -> None:
+        known = self._state.files.get(witness[0])
+        self._state.files[witness[0]] = (witness, known[1] if known else self._new_id(), racy_ns)
+
+    def drop_content(self, key: bytes) -> None:
+        if key in self._state.files:
+            self._state.notes.pop(self._state.files[key][1], None)
+
+    def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
+        s = self._state
+        _, id_, _ = s.files.pop(old_key)
+        if witness[0] in s.files:
+            s.notes.pop(s.files[witness[0]][1], None)
+        s.files[witness[0]] = (witness, id_, racy_ns)
+        if old_key in s.aside:
+            s.aside[witness[0]] = s.aside.pop(old_key)
+
+    def delete_file(self, key: bytes) -> None:
+        known = self._state.files.pop(key, None)
+        if known is not None:
+            self._state.notes.pop(known[1], None)
+        self._state.aside.pop(key, None)
+
+    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None:
+        self._state.aside[key] = (reason, at_ns)
+
+    def release(self, key: bytes) -> None:
+        self._state.aside.pop(key, None)
+
+    def put_meta(self, key: str, value: str | int) -> None:
+        self._state.meta[key] = value
+
+    def _new_id(self) -> int:
+        self._state.last_id += 1
+        return self._state.last_id
+
+
+class MemoryIndex:
+    """See index.base.Index."""
+
+    generation = 0
+    path = ":memory:"
+
+    def __init__(self) -> None:
+        self.state = _State()
+        self._snapshots: list[_State] = []
+
+    @property
+    def now(self) -> _State:
+        return self._snapshots[-1] if self._snapshots else self.state
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._snapshots.append(self.now)
+        try:
+            yield
+        finally:
+            self._snapshots.pop()
+
+    def close(self) -> None: ...
+
+    def flush(self, at_least: int = 0) -> None: ...
+
+    def sweep(self) -> None: ...
+
+    def discard_postings(self) -> None: ...
+
+    def checkpoint(self) -> None: ...
+
+    # Files
+
+    def file_rows(self, after: bytes, limit: int) -> list[Witness]:
+        rows = [_look(*self.now.files[key][::2]) for key in sorted(self.now.files) if key > after]
+        return rows[:limit]
+
+    def file_range(self, prefix: bytes) -> list[Witness]:
+        keys = [k for k in sorted(self.now.files) if k.startswith(prefix)]
+        return [_look(*self.now.files[key][::2]) for key in keys]
+
+    def file_row(self, key: bytes) -> FileRow | None:
+        return self._file(key) if key in self.now.files else None
+
+    def find_moved(self, witness: Witness) -> list[FileRow]:
+        return [
+            self._file(k) for k, (w, _, _) in sorted(self.now.files.items()) if w[1:] == witness[1:] and k != witness[0]
+        ]
+
+    def find_digest(self, digest: bytes) -> list[FileRow]:
+        rows = [self._file(k) for k in sorted(self.now.files)]
+        return [r for r in rows if r.digest == digest]
+
+    def find_similar(self, digests: Iterable[bytes], share: float) -> list[FileRow]:
+        wanted = set(digests)
+        shared = {n: len(wanted & {c.digest for c in r.chunks}) for n, r in self.now.notes.items()}
+        good = [n for n, count in shared.items() if count and count >= share * len(wanted)]
+        return [self._file(self._key(n)) for n in sorted(good, key=lambda n: (-shared[n], n))]
+
+    def _file(self, key: bytes) -> FileRow:
+        witness, id_, racy_ns = self.now.files[key]
+        note = self.now.notes.get(id_)
+        return FileRow(witness, id_, racy_ns, note.digest if note else None)
+
+    def _key(self, note: int) -> bytes:
+        return next(k for k, (_, i, _) in self.now.files.items() if i == note)
+
+    # Writing
+
+    def begin(self) -> MemoryTx:
+        return MemoryTx(self)
+
+    def put_meta(self, values: Mapping[str, str | int]) -> None:
+        self.state.meta.update(values)
+
+    def note_job(
+        self, job: str, message: str, at_ns: int, values: Mapping[str, str | int] | None = None, *, failed: bool = False
+    ) -> None:
+        entry = self.jobs().get(job, {})
+        entry |= {"last_failure_ns": at_ns, "error": message} if failed else {"last_success_ns": at_ns, "error": None}
+        self.put_meta({**(values or {}), f"job:{job}": json.dumps(entry)})
+
+    # Reading
+
+    def meta(self, key: str) -> str | int | None:
+        return self.now.seq if key == "seq" else self.now.meta.get(key)
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        return {k.removeprefix("job:"): json.loads(str(v)) for k, v in self.now.meta.items() if k.startswith("job:")}
+
+    def counts(self) -> Counts:
+        chunks = sum(len(r.chunks) for r in self.now.notes.values())
+        return Counts(self.now.seq, len(self.now.notes), chunks, len(self.now.files), len(self.now.aside))
+
+    def note_bytes(self) -> int:
+        return sum(w[1] for w, i, _ in self.now.files.values() if i in self.now.notes)
+
+    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
+        rows = [(key, reason, at) for key, (reason, at) in self.now.aside.items()]
+        return sorted(rows, key=lambda r: (-r[2], r[0]))[:limit]
+
+    def chunks(self, places: Sequence[Place]) -> list[ChunkRow | None]:
+        out: list[ChunkRow | None] = []
+        for note, ord_ in places:
+            record = self.now.notes.get(note)
+            out.append(record.chunks[ord_] if record and 0 <= ord_ < len(record.chunks) else None)
+        return out
+
+    def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]:
+        wanted = set(ids)
+        return {r.id: r for r in self._rows() if r.id in wanted}
+
+    def note_by_key(self, key: bytes) -> NoteRow | None:
+        return next((r for r in self._rows() if r.key == key), None)
+
+    def list_notes(self, lo: bytes, hi: bytes, after: bytes, limit: int) -> list[NoteRow]:
+        return [r for r in self._rows() if lo <= r.key < hi and r.key > after][:limit]
+
+    def _rows(self) -> list[NoteRow]:
+        out = []
+        for key, (witness, id_, _) in sorted(self.now.files.items()):
+            r = self.now.notes.get(id_)
+            if r is not None:
+                when = self._modified(id_)
+                out.append(
+                    NoteRow(id_, key, r.digest, witness[1], r.title, r.type, r.permalink, r.trust, tuple(r.tags),
+                            r.author, r.session, when)
+                )  # fmt: skip
+        return out
+
+    def _modified(self, note: int) -> int:
+        stated = self.now.notes[note].modified_ns
+        return self.now.files[self._key(note)][0][2] if stated is None else stated
+
+    def named(self, name: str) -> list[NameRow]:
+        out = []
+        for key, (_, id_, _) in sorted(self.now.files.items()):
+            record = self.now.notes.get(id_)
+            for tail, levels, whole in record.names if record else ():
+                if tail == name:
+                    out.append(NameRow(id_, key, NameLevel(levels), whole, record.permalink))
+        return out
+
+    def links_from(self, note: int) -> list[LinkRow]:
+        return list(self.now.notes[note].links) if note in self.now.notes else []
+
+    def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
+        wanted = set(names)
+        return [(n, x) for n, r in sorted(self.now.notes.items()) for x in r.links if x.name in wanted]
+
+    def field_values(self, key: str, limit: int) -> list[str]:
+        return sorted({v for r in self.now.notes.values() for k, v in r.fields if k == key})[:limit]
+
+    def has_field(self, key: str, value: str | None = None) -> bool:
+        return any(k == key and value in (None, v) for r in self.now.notes.values() for k, v in r.fields)
+
+    # Asking
+
+    def signals(self, search: Search) -> Signals:
+        remarks: list[str] = []
+        words = _Words(self.now.notes)
+        asked = self._asked(words, search, remarks)
+        scope = [p for p in words.places if all(self._meets(p, c) for c in search.conditions)]
+        allowed = {p for p in scope if self._says(words, p, search)}
+        found = words.score(asked)
+        candidates = sorted(p for p in found.near if p in allowed)
+        narrowed = bool(search.conditions or search.phrases or search.excluded)
+        inside = {n for n, _ in allowed}
+        notes = sorted({n for n in found.note if not narrowed or n in inside} | {n for n, _ in candidates})
+        at = {n: i for i, n in enumerate(notes)}
+        return Signals(
+            owner=np.array([at[n] for n, _ in candidates], dtype=np.int64),
+            ord=np.array([o for _, o in candidates], dtype=np.int64),
+            near=np.array([found.near[p] for p in candidates], dtype=np.float32),
+            own=np.array([found.own.get(p, 0.0) for p in candidates], dtype=np.float32),
+            notes=np.array(notes, dtype=np.int64),
+            sizes=np.array([len(self.now.notes[n].chunks) for n in notes], dtype=np.int64),
+            note=np.array([found.note.get(n, 0.0) for n in notes], dtype=np.float32),
+            matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope}),
+            scope_chunks=len(scope), seq=self.now.seq, generation=self.generation,
+            in_scope=lambda place, chunk: (notes[place], chunk) in allowed, remarks=tuple(remarks),
+        )  # fmt: skip
+
+    def _asked(self, words: _Words, search: Search, remarks: list[str]) -> list[tuple[Counter[Place], float]]:
+        out = []
+        for term, times in zip(search.words, search.repeats, strict=True):
+            found = words.of([term])
+            if not found and (others := words.nearest(term)):
+                found = words.of(others)
+                remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in others)}")
+            if found:
+                out.append((found, float(times)))
+        out += [(found, 1.0) for text in search.prefixes if (found := words.of(words.beginning(text)))]
+        rare = [x for x in out if len(x[0]) <= max(COMMON[0], len(words.places) // COMMON[1])]
+        if rare and len(rare) < len(out):
+            remarks.append(f"{len(out) - len(rare)} very common words were left out of the ranking")
+        return rare or out
+
+    def _meets(self, place: Place, c: Condition) -> bool:
+        record = self.now.notes[place[0]]
+        return self._holds(place, record, record.chunks[place[1]], c) != c.negated
+
+    def _holds(self, place: Place, record: NoteRecord, chunk: ChunkRow, c: Condition) -> bool:
+        if c.kind == "field":
+            mine = [v for k, v in record.fields if k == c.field]
+            return any(v == m or (c.field == "tag" and m.startswith(v + "/")) for v in c.values for m in mine)
+        if c.kind == "path":
+            return _is_under(key_path(self._key(place[0])), c.values[0])
+        if c.kind == "who":
+            by = ("author", c.values[0]) in record.fields
+            return by or (
+                chunk.speaker is not None
+                and fold(chunk.speaker) == c.values[0]
+                and ("speaker", c.values[0]) in record.fields
+            )
+        if c.kind == "time":
+            at = self._modified(place[0]) if chunk.at_ns is None else chunk.at_ns
+            return c.lo_ns <= at < c.hi_ns
+        since = record.valid_from_ns is None or record.valid_from_ns <= c.lo_ns
+        return since and (record.valid_to_ns is None or c.lo_ns < record.valid_to_ns)
+
+    def _says(self, words: _Words, place: Place, search: Search) -> bool:
+        title = (place[0], TITLE)
+        return all(
+            _has_run(words.text[place], p) or _has_run(words.text[title], p) for p in search.phrases
+        ) and not any(_has_run(words.text[place], p) for p in search.excluded)
+
+    def newest(self, search: Search, limit: int) -> tuple[list[Place], int, int]:
+        words = _Words(self.now.notes)
+        places = [
+            p
+            for p in words.places
+            if all(self._meets(p, c) for c in search.conditions) and self._says(words, p, search)
+        ]
+        first: dict[int, int] = {}
+        for note, ord_ in places:
+            first[note] = min(ord_, first.get(note, ord_))
+        order = sorted(first, key=lambda n: (-self._modified(n), self._key(n)))
+        return [(n, first[n]) for n in order][:limit], len(first), len(places)
+
+
+@dataclass
+class _Found:
+    near: dict[Place, float]
+    own: dict[Place, float]
+    note: dict[int, float]
+
+
+class _Words:
+    """The words of all notes: which entry (chunk or title) has which, how often."""
+
+    def __init__(self, notes: Mapping[int, NoteRecord]) -> None:
+        self.text: dict[Place, list[str]] = {}
+        for note, record in notes.items():
+            for ord_, terms in enumerate(record.terms, TITLE):
+                self.text[note, ord_] = list(terms[:LEN_MAX])
+        self.places = [p for p in self.text if p[1] != TITLE]
+        self.titles = [p for p in self.text if p[1] == TITLE]
+        self.entries: dict[str, Counter[Place]] = {}
+        for place, terms in self.text.items():
+            for term in terms:
+                self.entries.setdefault(term, Counter())[place] += 1
+
+    def of(self, terms: Sequence[str]) -> Counter[Place]:
+        """How often each entry has any of `terms`."""
+        out: Counter[Place] = Counter()
+        for term in terms:
+            for place, count in self.entries.get(term, {}).items():
+                out[place] += min(count, COUNT_MAX)
+        return Counter({p: min(c, COUNT_MAX) for p, c in out.items()})
+
+    def beginning(self, text: str, most: int = 256, best: int = 16) -> list[str]:
+        """The most frequent of the first terms, in order, that begin with `text`."""
+        return self._frequent([t for t in sorted(self.entries) if t.startswith(text)][:most])[:best]
+
+    def _frequent(self, terms: list[str]) -> list[str]:
+        return sorted(terms, key=lambda t: (-len(self.entries[t]), t))
+
+    def nearest(self, term: str) -> list[str]:
+        if len(term) < 4 or not term.isalpha():
+            return []
+        longer = [t for t in sorted(self.entries) if t.startswith(term)][:64]
+        names = [t for t in longer if len(t) <= len(term) + 4]
+        if not names:
+            most = 1 if len(term) < 7 else 2
+            far = {t: _distance(term, t) for t in self.entries if t[0] == term[0] and abs(len(t) - len(term)) <= 2}
+            best = min((d for d in far.values() if d <= most), default=None)
+            names = [t for t, d in far.items() if d == best]
+        return self._frequent(names)[:3]
+
+    def score(self, asked: Sequence[tuple[Counter[Place], float]]) -> _Found:
+        found = _Found({}, {}, {})
+        lens = {p: len(self.text[p]) for p in self.places}
+        blended = {p: self._blend(lens, p) for p in self.places}
+        whole: Counter[int] = Counter()
+        for place, terms in self.text.items():
+            whole[place[0]] += len(terms) * (TITLE_TIMES if place[1] == TITLE else 1)
+        for counts, weight in asked:
+            tf = {p: c for p, c in counts.items() if p[1] != TITLE}
+            _add(found.own, tf, lens, weight, SELF, 1)
+            near = {p: b for p in self.places if (b := self._blend(tf, p))} if tf else {}
+            _add(found.near, near, blended, weight, NEAR, 20)
+            notes: Counter[int] = Counter()
+            for place, count in counts.items():
+                notes[place[0]] += count * (TITLE_TIMES if place[1] == TITLE else 1)
+            _add(found.note, notes, whole, weight, NOTE, 1)
+        return found
+
+    @staticmethod
+    def _blend(values: Mapping[Place, int], place: Place) -> int:
+        note, ord_ = place
+        return sum(times * values.get((note, ord_ + step), 0) for step, times in LENT.items() if ord_ + step >= 0)
+
+
+def _add(
+    into: dict[Any, float], tf: Mapping[Any, int], lens: Mapping[Any, int], weight: float, k1_b: tuple[float, float],
+    scale: int,
+) -> None:  # fmt: skip
+    """BM25 of one word, added to `into`; counts and lengths in units of 1/scale."""
+    k1, b = k1_b
+    mean = sum(lens.values()) / len(lens) / scale if lens else 1.0
+    idf = math.log(1 + (len(lens) - len(tf) + 0.5) / (len(tf) + 0.5))
+    for place, count in tf.items():
+        f, length = count / scale, lens[place] / scale
+        into[place] = into.get(place, 0.0) + weight * idf * (k1 + 1) * f / (f + k1 * (1 - b + b * length / mean))
+
+
+def _look(witness: Witness, racy_ns: int) -> Witness:
+    return (witness[0], -1, *witness[2:]) if racy_ns else witness
+
+
+def _has_run(text: Sequence[str], phrase: Sequence[str]) -> bool:
+    n = len(phrase)
+    return any(list(text[i : i + n]) == list(phrase) for i in range(len(text) - n + 1))
+
+
+def _is_under(path: str, value: str) -> bool:
+    value = value.strip("/")
+    if "*" in value or "?" in value:
+        return fnmatchcase(fold(show_path(path)), fold(value))
+    return value == "" or path == value or path.startswith(value + "/")
+
+
+def _distance(a: str, b: str) -> int:
+    """Optimal string alignment by its recursive definition, with a table."""
+    d = {(i, 0): i for i in range(len(a) + 1)} | {(0, j): j for j in range(len(b) + 1)}
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            same = a[i - 1] == b[j - 1]
+            d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (not same))
+            if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
+                d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
+    return d[len(a), len(b)]
+
+
+@dataclass(frozen=True)
+class Top:
+    """One passage as the naive ranking has it."""
+
+    score: float
+    key: bytes
+    ord: int
+    note: int
+
+
+def rank_all(index: Any, search: Search, by: Literal["passage", "note"] = "passage") -> list[Top]:
+    """Every chunk in scope (or the best chunk of every note) in order of its score, by plain loops over the signals."""
+    s = index.signals(search)
+    keys = {i: row.key for i, row in index.notes(s.notes.tolist()).items()}
+    weights = PASSAGE if by == "passage" else BY_NOTE
+    share = {
+        name: _shares(values, weights[name]) for name, values in (("near", s.near), ("own", s.own), ("note", s.note))
+    }
+    own: dict[tuple[int, int], np.float32] = {}
+    for i, (place, ord_) in enumerate(zip(s.owner.tolist(), s.ord.tolist(), strict=True)):
+        own[place, ord_] = share["near"][i] + share["own"][i]
+    out = []
+    for place, note in enumerate(s.notes.tolist()):
+        inside = [o for o in range(int(s.sizes[place])) if s.in_scope(place, o)]
+        base = share["note"][place]
+        if by == "passage":
+            out += [Top(float(own.get((place, o), np.float32(0)) + base), keys[note], o, note) for o in inside]
+            continue
+        best = sorted(((own[place, o], -o) for o in inside if (place, o) in own), reverse=True)[:3]
+        score = np.float32(1.75) * base
+        for pooled, (value, _) in zip((1.0, 0.5, 0.25), best, strict=False):
+            score = score + np.float32(pooled) * value
+        first = -best[0][1] if best else (inside[0] if inside else 0)
+        out.append(Top(float(score), keys[note], first, note))
+    return sorted(out, key=lambda t: (-t.score, t.key, t.ord))
+
+
+def _shares(values: Any, weight: float) -> list[np.float32]:
+    top = max(values.tolist(), default=0.0)
+    return [np.float32(weight) * (np.float32(v) / np.float32(top) if top > 0 else np.float32(v)) for v in values]
