@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, settings
 # `make fault` asks for the thorough profile.
 settings.register_profile("default", deadline=None)
 settings.register_profile(
-    "thorough", deadline=None, max_examples=1_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "thorough",
+    deadline=None,
+    max_examples=1_000,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 

@@ -18,7 +18,7 @@ from holdfast.engine.stopgap import Stopgap
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, QueryError
-from holdfast.index.base import ChunkRow, NoteRow, Search
+from holdfast.index.base import ChunkRow, Newest, NoteRow, Search, Signals
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
 from holdfast.results import Answer, Hit, Ready, Receipt, Scope
@@ -127,27 +127,25 @@ def _search(
     index: SqliteIndex, query: Query, search: Search, k: int, by: Literal["passage", "note"], degraded: list[str]
 ) -> _Found:
     with index.snapshot():
+        said: Signals | Newest
         if query.is_empty:
-            places, notes_in_scope, chunks_in_scope = index.newest(search, k)
-            ranked = [Ranked(note, chunk, 0.0, {}) for note, chunk in places]
-            scope, matched = Scope(notes_in_scope, chunks_in_scope), 0
+            said = index.newest(search, k)
+            ranked, matched = [Ranked(note, chunk, 0.0, {}) for note, chunk in said.places], 0
         else:
-            signals = index.signals(search)
-            ranked = rank(signals, k, by, lambda ids: {i: row.key for i, row in index.notes(ids).items()})
-            scope, matched = Scope(signals.scope_notes, signals.scope_chunks), signals.matched_chunks
-            degraded += signals.remarks
+            said = index.signals(search)
+            ranked, matched = rank(said, k, by, index.keys), said.matched_chunks
+        degraded += said.remarks
         proven = index.meta("proven_at_ns")
-        counts = index.counts()
         return _Found(
             ranked=ranked,
             chunks=index.chunks([(r.note, r.ord) for r in ranked]),
             notes=index.notes({r.note for r in ranked}),
-            scope=scope,
+            scope=Scope(said.scope_notes, said.scope_chunks),
             matched=matched,
             generation=index.generation,
-            seq=counts.seq,
+            seq=said.seq,
             proven_at_ns=int(proven) if proven else None,
-            chunk_count=counts.chunks,
+            chunk_count=said.chunks,
         )
 
 

@@ -188,10 +188,23 @@ class Signals:
     matched_chunks: int
     scope_notes: int
     scope_chunks: int
+    chunks: int
     seq: int
     generation: int
     in_scope: Callable[[int, int], bool]
     """(note id, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """(note id, its first chunk in scope), newest first; and what there was in scope, and in all."""
+
+    places: Sequence[tuple[int, int]]
+    scope_notes: int
+    scope_chunks: int
+    chunks: int
+    seq: int
     remarks: tuple[str, ...] = ()
 
 
@@ -266,12 +279,14 @@ class Index(Protocol):
 
     def signals(self, search: Search) -> Signals: ...
 
-    def newest(self, search: Search, limit: int) -> list[tuple[int, int]]:
-        """(note id, chunk) of notes in scope for a question without words, newest first."""
+    def newest(self, search: Search, limit: int) -> Newest:
+        """What answers a question without words: the notes in scope, newest first."""
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]: ...
 
     def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]: ...
+
+    def keys(self, ids: Iterable[int]) -> dict[int, bytes]: ...
 
     def note_by_key(self, key: bytes) -> NoteRow | None: ...
 

@@ -22,6 +22,7 @@ from holdfast.index.base import (
     LinkRow,
     NameLevel,
     NameRow,
+    Newest,
     NoteRow,
     Search,
     Signals,
@@ -211,7 +212,7 @@ class SqliteIndex:
             owner=place[owner], ord=found.slots - corpus.first[owner], near=found.near, own=found.own,
             notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals],
             matched_notes=len(ordinals), matched_chunks=len(found.slots), scope_notes=scope_notes,
-            scope_chunks=scope_chunks, seq=seq, generation=self.generation,
+            scope_chunks=scope_chunks, chunks=corpus.chunk_count, seq=seq, generation=self.generation,
             in_scope=lambda at, chunk: bool(allowed[firsts[at] + chunk]), remarks=tuple(remarks),
         )  # fmt: skip
 
@@ -251,10 +252,9 @@ class SqliteIndex:
             out &= hit if wanted else ~hit
         return out
 
-    def newest(self, search: Search, limit: int) -> tuple[list[tuple[int, int]], int, int]:
-        """(note id, first chunk in scope) newest first, and how many notes and chunks are in scope."""
+    def newest(self, search: Search, limit: int) -> Newest:
         with self.snapshot():
-            corpus, _ = self._load()
+            corpus, seq = self._load()
             remarks: list[str] = []
             mask = scope.mask(self._db, corpus, search.conditions)
             narrowed = self._narrow(corpus, search, mask, remarks)
@@ -267,7 +267,8 @@ class SqliteIndex:
                 "order by coalesce(n.modified_ns, f.mtime_ns) desc, f.key limit ?",
                 (json.dumps(ids), limit),
             )
-            return [(i, chunk[i]) for (i,) in rows], len(owners), len(slots)
+            places = [(i, chunk[i]) for (i,) in rows]
+            return Newest(places, len(owners), len(slots), corpus.chunk_count, seq, tuple(remarks))
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
         out: list[ChunkRow | None] = []
@@ -283,7 +284,13 @@ class SqliteIndex:
         return out
 
     def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]:
-        return {r.id: r for i in ids for r in self._notes("where n.id = ?", (i,))}
+        found = self._notes("where n.id in (select value from json_each(?))", (json.dumps(sorted(set(ids))),))
+        return {r.id: r for r in found}
+
+    def keys(self, ids: Iterable[int]) -> dict[int, bytes]:
+        return dict(
+            self._all("select id, key from file where id in (select value from json_each(?))", (json.dumps(list(ids)),))
+        )
 
     def note_by_key(self, key: bytes) -> NoteRow | None:
         found = self._notes("where f.key = ?", (key,))
