@@ -26,6 +26,7 @@ from holdfast.index.base import (
     LinkRow,
     NameLevel,
     NameRow,
+    Newest,
     NoteRecord,
     NoteRow,
     Search,
@@ -96,6 +97,9 @@ class MemoryTx:
         s.aside.pop(witness[0], None)
         return id_
 
+    def witness(self, key: bytes) -> Witness | None:
+        return self._state.files[key][0] if key in self._state.files else None
+
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         known = self._state.files.get(witness[0])
         self._state.files[witness[0]] = (witness, known[1] if known else self._new_id(), racy_ns)
@@ -112,6 +116,15 @@ class MemoryTx:
         s.files[witness[0]] = (witness, id_, racy_ns)
         if old_key in s.aside:
             s.aside[witness[0]] = s.aside.pop(old_key)
+
+    def move_directory(self, old: bytes, new: bytes) -> None:
+        s = self._state
+        for key in [k for k in s.files if k.startswith(old)]:
+            (_, *rest), id_, racy_ns = s.files.pop(key)
+            name = new + key[len(old) :]
+            s.files[name] = ((name, *rest), id_, racy_ns)
+            if key in s.aside:
+                s.aside[name] = s.aside.pop(key)
 
     def delete_file(self, key: bytes) -> None:
         known = self._state.files.pop(key, None)
@@ -246,6 +259,10 @@ class MemoryIndex:
         wanted = set(ids)
         return {r.id: r for r in self._rows() if r.id in wanted}
 
+    def keys(self, ids: Iterable[int]) -> dict[int, bytes]:
+        wanted = set(ids)
+        return {i: key for key, (_, i, _) in self.now.files.items() if i in wanted}
+
     def note_by_key(self, key: bytes) -> NoteRow | None:
         return next((r for r in self._rows() if r.key == key), None)
 
@@ -313,7 +330,7 @@ class MemoryIndex:
             sizes=np.array([len(self.now.notes[n].chunks) for n in notes], dtype=np.int64),
             note=np.array([found.note.get(n, 0.0) for n in notes], dtype=np.float32),
             matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope}),
-            scope_chunks=len(scope), seq=self.now.seq, generation=self.generation,
+            scope_chunks=len(scope), chunks=len(words.places), seq=self.now.seq, generation=self.generation,
             in_scope=lambda place, chunk: (notes[place], chunk) in allowed, remarks=tuple(remarks),
         )  # fmt: skip
 
@@ -361,7 +378,7 @@ class MemoryIndex:
             _has_run(words.text[place], p) or _has_run(words.text[title], p) for p in search.phrases
         ) and not any(_has_run(words.text[place], p) for p in search.excluded)
 
-    def newest(self, search: Search, limit: int) -> tuple[list[Place], int, int]:
+    def newest(self, search: Search, limit: int) -> Newest:
         words = _Words(self.now.notes)
         places = [
             p
@@ -372,7 +389,8 @@ class MemoryIndex:
         for note, ord_ in places:
             first[note] = min(ord_, first.get(note, ord_))
         order = sorted(first, key=lambda n: (-self._modified(n), self._key(n)))
-        return [(n, first[n]) for n in order][:limit], len(first), len(places)
+        found = [(n, first[n]) for n in order][:limit]
+        return Newest(found, len(first), len(places), len(words.places), self.now.seq)
 
 
 @dataclass
@@ -502,7 +520,7 @@ class Top:
 def rank_all(index: Any, search: Search, by: Literal["passage", "note"] = "passage") -> list[Top]:
     """Every chunk in scope (or the best chunk of every note) in order of its score, by plain loops over the signals."""
     s = index.signals(search)
-    keys = {i: row.key for i, row in index.notes(s.notes.tolist()).items()}
+    keys = index.keys(s.notes.tolist())
     weights = PASSAGE if by == "passage" else BY_NOTE
     share = {
         name: _shares(values, weights[name]) for name, values in (("near", s.near), ("own", s.own), ("note", s.note))

@@ -1,4 +1,4 @@
-"""The documentation cannot lie: help, pages, links, file names, named tests and exit codes are compared with the code."""
+"""The documentation cannot lie: help, pages, links, files and tests named, exit codes are compared with the code."""
 
 from __future__ import annotations
 

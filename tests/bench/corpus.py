@@ -15,7 +15,9 @@ def main(args: list[str]) -> None:
     root, notes, options = Path(args[0]), int(args[1]), args[2:]
     rng = random.Random(19)
     letters = "bcdfghjklmnprstvz"
-    vocabulary = list({"".join(rng.choice(letters) + rng.choice("aeiou") for _ in range(rng.randint(1, 4))) for _ in range(30_000)})
+    vocabulary = list(
+        {"".join(rng.choice(letters) + rng.choice("aeiou") for _ in range(rng.randint(1, 4))) for _ in range(30_000)}
+    )
     vocabulary.sort(key=lambda w: (len(w), w))
     bag = rng.choices(vocabulary, [1 / (i + 5) for i in range(len(vocabulary))], k=400_000)
 

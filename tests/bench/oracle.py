@@ -54,7 +54,9 @@ class Oracle:
             self.notes.append(_Note(name, Counter(title), [Counter(c) for c in chunks], lines, words))
         self.chunk_count = sum(len(n.chunks) for n in self.notes)
         self.mean_own = sum(c.total() for n in self.notes for c in n.chunks) / self.chunk_count
-        self.mean_near = sum(blend(n, i, Counter.total) for n in self.notes for i in range(len(n.chunks))) / self.chunk_count
+        self.mean_near = (
+            sum(blend(n, i, Counter.total) for n in self.notes for i in range(len(n.chunks))) / self.chunk_count
+        )
         self.mean_note = sum(n.words for n in self.notes) / len(self.notes)
 
     def rank(self, question: str, k: int, by: str) -> list[tuple[float, Place]]:

@@ -51,7 +51,11 @@ class Bench:
         if not path.exists():
             # Written under another name first: what is interrupted is not taken for a corpus.
             making = Path(tempfile.mkdtemp(prefix="making-", dir=self.cache))
-            options = {"flat": ["--flat"], "lognormal": ["--sizes", "lognormal"], "binaries": ["--binaries", "31", "80"]}
+            options = {
+                "flat": ["--flat"],
+                "lognormal": ["--sizes", "lognormal"],
+                "binaries": ["--binaries", "31", "80"],
+            }
             try:
                 writer = self.shared("corpus.py")
             except Skipped:

@@ -145,6 +145,13 @@ def test_a_root_that_goes_away_mid_walk_makes_it_incomplete(root: str, empty_ins
     assert walked.incomplete
 
 
+def test_a_root_that_cannot_be_listed_is_never_just_gone(root: str) -> None:
+    for number in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+        _, found = walk(root, FaultyFS(Fault("scandir", error=number)))
+        assert list(found) == [""]
+        assert found[""].error
+
+
 def test_an_error_half_way_through_a_listing_is_no_short_list(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 

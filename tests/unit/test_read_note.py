@@ -197,6 +197,15 @@ def test_links_inside_are_read_and_links_outside_are_not(root: str) -> None:
             read_range(FS, root, path, 0, 10)
 
 
+def test_what_lies_outside_is_not_even_opened(root: str) -> None:
+    os.mkfifo(f"{root}/../pipe")
+    os.symlink("../pipe", f"{root}/out.md")
+    fs = FaultyFS()
+    with pytest.raises(NoteUnreadable, match="link out of the vault"):
+        read_note(fs, root, "out.md", size=1)
+    assert [where for call, where in fs.trail if call == "open_read"] == [f"{root}/out.md"]
+
+
 def test_a_folder_exchanged_for_a_link_at_the_last_moment_leads_nowhere(root: str) -> None:
     """Every check of the path before the open would pass; only what was opened tells."""
     write_tree(root, {"../outside/x.md": "secret"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
 
         print(f"holdfast {VERSION}")
         return
+    # numpy's BLAS starts a thread for each core when it is loaded, which costs more than the rest of a short command;
+    # nothing here multiplies matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from holdfast.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -8,6 +8,7 @@ every line with text, frontmatter and turn markers aside, is in one of them. A t
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
@@ -73,7 +74,7 @@ class _Chunker:
         return self.out
 
     def _sections(self, first: int, last: int) -> None:
-        """Chunk ordinary text by section; a heading with nothing but deeper headings below goes with the first of them."""
+        """Chunk ordinary text by section; a heading with no text before a deeper one goes with that."""
         headings = self.document.headings
         self._section(first, headings[0].start if headings else last)
         path: list[tuple[int, str]] = []
@@ -109,33 +110,52 @@ class _Chunker:
         if self._size(start, end) <= self.limit:
             self._emit(start, end)
             return
-        begin = stop = -1
+        begin = stop = -1  # what waits to be emitted, because more may fit
         for first, last in self._units(start, end):
             if begin >= 0 and self._size(begin, last) <= self.limit:
                 stop = last
-                continue
-            if self._size(first, last) > self.limit:
-                # One line that is too long; what waits goes with its beginning, if half a chunk is left for it.
-                if begin >= 0 and 2 * (self.sizes[first] - self.sizes[begin]) > self.limit:
+            elif self._size(first, last) > self.limit:
+                begin, stop = self._fill(begin, stop, first, last)
+            else:
+                if begin >= 0:
                     self._emit(begin, stop)
-                    begin = -1
-                self._emit_pieces(begin if begin >= 0 else first, first)
-                begin = -1
-                continue
-            if begin >= 0:
-                self._emit(begin, stop)
-            begin, stop = first, last
+                begin, stop = first, last
         if begin >= 0:
             self._emit(begin, stop)
 
     def _units(self, start: int, end: int) -> Iterator[Span]:
-        """What is not cut any further: blocks that fit; of others the items and fences that fit; of others lines."""
+        """Blocks that fit; of others the items, the fences and what stands between them, whether they fit or not."""
         for block in _blocks(self.lines, start, end):
-            for part in (block,) if self._size(*block) <= self.limit else _parts(self.lines, *block):
-                if self._size(*part) <= self.limit:
-                    yield part
-                else:
-                    yield from ((n, n + 1) for n in range(*part) if not _is_blank(self.lines[n]))
+            if self._size(*block) <= self.limit:
+                yield block
+            else:
+                yield from _parts(self.lines, *block)
+
+    def _fill(self, begin: int, stop: int, first: int, last: int) -> Span:
+        """Emit lines `begin` to `stop`, which wait, and `first` to `last`, which do not fit into one chunk.
+
+        As many whole lines as fit are a chunk. Returns what waits then: -1, -1 if nothing does.
+        """
+        while first < last:
+            base = begin if begin >= 0 else first
+            end = bisect_right(self.sizes, self.sizes[base] + self.limit + 1, first, last + 1) - 1
+            if end > first:
+                begin, stop = base, _trimmed_end(self.lines, base, end)
+                if end == last:
+                    return begin, stop
+            elif begin < 0 or 2 * (self.sizes[first] - self.sizes[begin]) <= self.limit:
+                # A line that is too long; what waits goes with its beginning, as half a chunk is left for it.
+                self._emit_pieces(base, first)
+                end, begin = first + 1, -1
+            else:
+                end = first
+            if begin >= 0:
+                self._emit(begin, stop)
+            begin = stop = -1
+            first = end
+            while first < last and _is_blank(self.lines[first]):
+                first += 1
+        return begin, stop
 
     def _size(self, start: int, end: int) -> int:
         """The bytes of the text of lines `start` to `end`, without the last line end."""
@@ -206,8 +226,8 @@ def _blocks(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
     at = start
     while at < end:
         begin = at
-        while at < end and not _is_blank(lines[at]):
-            fence = fence_on(lines[at])
+        while at < end and not _is_blank(line := lines[at]):
+            fence = fence_on(line) if "```" in line or "~~~" in line else None
             at = fence_end(lines, at, end, fence) if fence else at + 1
         if at > begin:
             yield begin, at
@@ -219,8 +239,9 @@ def _parts(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
     """The fences, list items and rests of a block."""
     begin = at = start
     while at < end:
-        fence = fence_on(lines[at])
-        if (fence or is_item(lines[at])) and at > begin:
+        line = lines[at]
+        fence = fence_on(line) if "```" in line or "~~~" in line else None
+        if at > begin and (fence or is_item(line)):
             yield begin, at
             begin = at
         at += 1

@@ -84,7 +84,7 @@ def _failed(header: Header, line: int, message: str) -> Header:
 
 def _fill(header: Header, text: str, lines: Sequence[str]) -> None:
     """Fill `header` from its YAML, or leave it failed with one problem."""
-    spare = {}
+    spare: dict[str, str | int | None] = {}
     if not text.isascii() or "\r" in text:
         spare = {c: p for c, p in zip(_BREAKS, _unused(text), strict=False) if c in text}
         text = text.translate(str.maketrans(spare))
@@ -96,7 +96,7 @@ def _fill(header: Header, text: str, lines: Sequence[str]) -> None:
         failed = _failed(header, line + 2, f"the header does not parse: {_reason(error)}")
         header.problems, header.failed = failed.problems, True
         return
-    back = str.maketrans({p: c for c, p in spare.items()})
+    back = {ord(str(p)): c for c, p in spare.items()}
     header.values = _translate(root, back) if spare else root
     header.lines = {key.translate(back): line + 2 for key, line in build.key_lines.items()}
     header.problems = [

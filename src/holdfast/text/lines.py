@@ -87,7 +87,8 @@ def _strip(line: str, start: int, inline: Inline | None, has_fields: bool) -> tu
     cuts = list(inline.comments) if inline else []
     mask = line
     if opaque or cuts:
-        pieces, at = [], 0
+        pieces: list[str] = []
+        at = 0
         for fill, (a, b) in sorted([("x", span) for span in opaque] + [(" ", span) for span in cuts], key=_start):
             if a >= at:
                 pieces += (mask[at:a], fill * (b - a))
@@ -175,8 +176,9 @@ def _split_context(text: str, mask: str) -> tuple[str, str, str | None]:
     if not mask.endswith(")"):
         return text, mask, None
     brackets = [match.start() for match in _ROUND.finditer(mask)]
-    while brackets and mask.endswith(")"):
-        depth, at = 0, len(mask)
+    end, context = len(mask), ""
+    while brackets and mask[end - 1] == ")" and not context:
+        depth, at = 0, end
         while brackets:
             at = brackets.pop()
             depth += 1 if mask[at] == ")" else -1
@@ -184,15 +186,15 @@ def _split_context(text: str, mask: str) -> tuple[str, str, str | None]:
                 break
         if depth or at == 0 or not mask[at - 1].isspace():
             break
-        content = mask[:at].rstrip()
-        if not content:
+        stop = at
+        while stop and mask[stop - 1].isspace():
+            stop -= 1
+        if not stop:
             break
-        context = text[at + 1 : len(mask) - 1].strip()
-        text, mask = text[: len(content)], content
-        if context:
-            return text, mask, context
         # An empty `()` is dropped, and what stands before it may be the context.
-    return text, mask, None
+        context = text[at + 1 : end - 1].strip()
+        end = stop
+    return text[:end], mask[:end], context or None
 
 
 def _relation(text: str, mask: str) -> tuple[str, str] | None:

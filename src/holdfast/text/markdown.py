@@ -23,12 +23,12 @@ _HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*))?\Z", re.DOTALL)
 _CLOSING = re.compile(r"(?:[ \t]+|\A)#+\Z")
 _QUOTE = re.compile(r"(?:[ \t]*+>)++[ \t]?")
 _ITEM = re.compile(r"[-*+](?:[ \t]+|\Z)")
+_ANY_ITEM = re.compile(r"[ \t]*+(?:[-*+]|[0-9]{1,9}[.)])(?:[ \t]|\Z)")
 _NUMBERED = re.compile(r"[0-9]{1,9}[.)](?:[ \t]+|\Z)")
 # What a block that is not a paragraph's next line begins with; a comment inside a paragraph does not reach over it.
 _BLOCK = re.compile(r"[ \t]*(?:\Z|#{1,6}(?:[ \t]|\Z)|>|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```|~~~)")
 _PREFIX = re.compile(r"[ \t>]*+(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?\Z")
 _BLANKS = " \t"
-_ITEM_STARTS = frozenset("-*+0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Body:
 
 def walk(lines: Sequence[str], first: int, last: int) -> Body:
     """What lines `first` to `last` (indexes, `last` excluded) say. Never raises."""
-    walker = _Walk(lines, first, last)
+    walker = _Walk(lines, last)
     at = first
     while at < last and walker.left > 0:
         at = walker.take(at)
@@ -100,14 +100,13 @@ def fence_end(lines: Sequence[str], at: int, last: int, fence: str, in_quote: bo
 
 def is_item(line: str) -> bool:
     """Whether a list item, numbered or not, begins on the line."""
-    bare = line.lstrip(_BLANKS)
-    return bare[:1] in _ITEM_STARTS and bool(_ITEM.match(bare) or _NUMBERED.match(bare))
+    return _ANY_ITEM.match(line) is not None
 
 
 class _Walk:
-    __slots__ = ("body", "first", "in_code", "in_list", "last", "left", "lines", "missing", "paragraph", "resume", "was_blank")  # fmt: skip
+    __slots__ = ("body", "in_code", "in_list", "last", "left", "lines", "missing", "paragraph", "resume", "was_blank")
 
-    def __init__(self, lines: Sequence[str], first: int, last: int) -> None:
+    def __init__(self, lines: Sequence[str], last: int) -> None:
         self.lines = lines
         self.last = last
         self.body = Body()
@@ -147,7 +146,7 @@ class _Walk:
             self._leave_list(indent)
             self._heading(at, at + 1, len(match[1]), match[2] or "")
         elif char in "0123456789" and (match := _NUMBERED.match(bare)):
-            return self._numbered(at, line, bare, indent + match.end())
+            return self._numbered(at, line, indent + match.end())
         else:
             if self.was_blank and indent < 2:
                 self.in_list = False
@@ -180,9 +179,9 @@ class _Walk:
         match = _ITEM.match(bare)
         if match is None:
             return 0
-        return self._item(at, line, bare, indent + match.end())
+        return self._item(at, line, indent + match.end())
 
-    def _item(self, at: int, line: str, bare: str, start: int) -> int:
+    def _item(self, at: int, line: str, start: int) -> int:
         self.in_list, self.was_blank, self.paragraph = True, False, -1
         if start >= len(line):
             return at + 1
@@ -197,7 +196,7 @@ class _Walk:
             self.body.relations.append(found)
         return after
 
-    def _numbered(self, at: int, line: str, bare: str, start: int) -> int:
+    def _numbered(self, at: int, line: str, start: int) -> int:
         self.in_list, self.was_blank, self.paragraph = True, False, -1
         if fence := fence_of(line[start:]):
             return self._skip_code(at, fence)

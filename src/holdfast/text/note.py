@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 from holdfast.model import Parsed, Problem, Turn, Value, show_path
 from holdfast.text import frontmatter, tags
@@ -14,7 +15,7 @@ from holdfast.text.dates import is_date
 from holdfast.text.links import wikilink
 from holdfast.text.markdown import Body, Heading, walk
 from holdfast.text.permalink import permalink, stem
-from holdfast.text.source import Source, decode
+from holdfast.text.source import PROBLEMS, Source, decode
 from holdfast.text.turns import marker
 
 TRUST = ("own", "imported", "agent", "external")
@@ -75,11 +76,12 @@ def _turns(lines: Sequence[str], first: int) -> tuple[Turn, ...]:
 
 
 def _turn_problems(turns: tuple[Turn, ...]) -> list[Problem]:
-    return [
+    found = (
         Problem(turn.line, f"turn {turn.n} does not come after turn {before.n}: number turns upwards")
-        for before, turn in zip(turns, turns[1:], strict=False)
+        for before, turn in pairwise(turns)
         if turn.n <= before.n
-    ]
+    )
+    return list(islice(found, PROBLEMS))
 
 
 def _value_problems(header: frontmatter.Header) -> list[Problem]:

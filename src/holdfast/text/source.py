@@ -1,8 +1,8 @@
 """Bytes of a note -> its lines, with the bytes that are no text reported.
 
-Lines end at `\\n` or `\\r\\n` and nowhere else. A bad byte is read as U+FFFD, a NUL is left out, a byte order mark at the
-start is no text. The number of lines is the number of `\\n` bytes plus one, so lines and byte offsets agree whatever the
-bytes are: no invalid sequence swallows a `\\n`.
+Lines end at `\\n` or `\\r\\n` and nowhere else. A bad byte is read as U+FFFD, a NUL is left out, a byte order mark at
+the start is no text. There is one line more than there are `\\n` bytes, whatever the bytes are (no invalid sequence
+swallows a `\\n`), so lines and byte offsets always agree.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ class Scores:
     near: Floats
     own: Floats
     note: Floats
-    skipped: int
 
 
 def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDArray[np.bool_] | None = None) -> Scores:
@@ -48,8 +47,7 @@ def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDAr
     own = np.zeros(corpus.slots, dtype=np.float32)
     note = np.zeros(len(corpus.ids), dtype=np.float32)
     scratch = np.zeros(corpus.slots, dtype=np.int32)
-    kept = _worth_scoring(corpus, words)
-    for (slots, counts), weight in kept:
+    for (slots, counts), weight in _worth_scoring(corpus, words):
         chunk = corpus.is_chunk[slots]
         at, tf = (slots, counts) if chunk.all() else (slots[chunk], counts[chunk])
         if len(at):
@@ -62,7 +60,7 @@ def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDAr
     found = np.flatnonzero(near)
     if allowed is not None:
         found = found[allowed[found]]
-    return Scores(found, near[found], own[found], note, len(words) - len(kept))
+    return Scores(found, near[found], own[found], note)
 
 
 def _worth_scoring(corpus: Corpus, words: Sequence[tuple[Postings, float]]) -> list[tuple[Postings, float]]:

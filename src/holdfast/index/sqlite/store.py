@@ -194,8 +194,6 @@ class SqliteIndex:
             scope_notes = corpus.note_count if mask is None else len(np.unique(corpus.note[np.flatnonzero(mask)]))
             mask = self._narrow(corpus, search, mask, remarks)
         found = score(corpus, words, mask)
-        if found.skipped:
-            remarks.append(f"{found.skipped} very common words were left out of the ranking")
         allowed = corpus.is_chunk if mask is None else mask
         has = (found.note > 0) & corpus.is_live
         if mask is not None:
