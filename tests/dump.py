@@ -9,7 +9,9 @@ from holdfast.model import key_path
 
 _TABLES = {
     "file": "size, mtime_ns, ctime_ns, inode",
-    "note": "hex(digest), title, type, permalink, trust, tags, author, session, modified_ns, valid_from_ns, valid_to_ns",
+    "note": (
+        "hex(digest), title, type, permalink, trust, tags, author, session, modified_ns, valid_from_ns, valid_to_ns"
+    ),
     "chunk": "ord, start, size, line, count, heading, hex(digest), speaker, at_ns",
     "name": "key, levels, whole",
     "link": "ord, line, target, name, heading, block, embed, relative, relation",

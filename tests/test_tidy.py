@@ -20,6 +20,8 @@ FUNCTION_LINES = 70
 LONG_MODULES: dict[str, str] = {}
 # Functions that may be longer: "path:name" -> why.
 LONG_FUNCTIONS: dict[str, str] = {}
+# Modules that keep a broad exception and raise it elsewhere: path -> where.
+KEPT_ERRORS = {"files/wide.py": "Pending.result raises it in the thread that asked"}
 
 BANNED = frozenset(
     "manager runner runtime coordinator handler helper processor service utils util common data info materialize "
@@ -124,7 +126,8 @@ def test_no_error_is_swallowed(module: str) -> None:
         if isinstance(node, ast.ExceptHandler):
             place = f"{module}:{node.lineno}"
             assert node.type is not None, f"{place}: a bare except"
-            assert not is_broad(node.type) or speaks_up(node), f"{place}: neither raised nor counted"
+            is_heard = speaks_up(node) or module in KEPT_ERRORS
+            assert not is_broad(node.type) or is_heard, f"{place}: neither raised nor counted"
 
 
 @pytest.mark.parametrize(

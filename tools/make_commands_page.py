@@ -28,8 +28,8 @@ holds `.holdfast/`. The index is kept under `--state-dir`, else `HOLDFAST_STATE`
 system's usual place; nothing but `init` writes into a vault.
 
 Exit codes: 0 done (no hits is 0); 2 usage, query or configuration; 3 done with problems; 4 not found; 5 conflict; 6
-path not allowed; 7 unauthorized; 70 the notes are at risk; 75 retry later. With `--json`, errors too are one line of JSON,
-on stderr.
+path not allowed; 7 unauthorized; 70 the notes are at risk; 75 retry later. With `--json`, errors too are one line of
+JSON, on stderr.
 
 Completion: `holdfast --install-completion` for the shell it is run from, or `_HOLDFAST_COMPLETE=source_bash holdfast`
 (also `source_zsh`, `source_fish`), which prints the script.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from tests.bench.measure import Row, holdfast_command, median, run, take_turns
 from tests.bench.setup import Bench
 
 FAMILY = "command"
+
+
+def _cpu(command: list[str]) -> float:
+    return run(command).cpu_s
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -23,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         "asked": bench.command("recall", vault, state, question),
         "unlooked": bench.command("recall", vault, state, "--no-sync", question),
     }
-    took = take_turns({n: (lambda c=c: run(c).cpu_s) for n, c in commands.items()}, bench.size(11, 5))
+    took = take_turns({n: partial(_cpu, c) for n, c in commands.items()}, bench.size(11, 5))
     ms = {name: 1000 * median(values) for name, values in took.items()}
     over = {name: value - ms["bare"] for name, value in ms.items()}
     beside = f"python -c pass: {ms['bare']:.0f} ms"

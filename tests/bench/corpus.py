@@ -1,4 +1,4 @@
-"""Write a plain vault of N notes where the shared corpus writer is absent: corpus.py DIR N [options, of which few count].
+"""Write a plain vault where the shared corpus writer is absent: corpus.py DIR N [options, of which few count].
 
 The shape is the shared one's (folders of 100, about 2.2 KB a note, words by a Zipf law); the words are others, so
 figures are comparable and not equal.

@@ -23,7 +23,7 @@ _START = Path(__file__).with_name("start.py")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `ok` is whether the promise is kept, None where nothing is promised or it was not measured."""
+    """One line of the table. `ok` is whether the promise is kept, None where nothing is promised or measured."""
 
     family: str
     what: str

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from holdfast.engine.rank import NOTE_WEIGHTS, PASSAGE_WEIGHTS
 from holdfast.engine.record import note_terms, read_note
 from holdfast.index.lexical import score
 from holdfast.model import sort_key
 from holdfast.text.query import parse_query
+
+At = TypeVar("At")
 
 Place = tuple[str, int]
 """(path, chunk of the note)."""
@@ -109,15 +112,9 @@ class Oracle:
                     alone[n, i] = chunk[term], chunk.total() / self.mean_own
                 if lent := blend(note, i, lambda c: c[term]):
                     beside[n, i] = lent, blend(note, i, Counter.total) / self.mean_near
-        for found, into, many, k1, b in (
-            (alone, own, self.chunk_count, score.SELF_K1, score.SELF_B),
-            (beside, near, self.chunk_count, score.NEAR_K1, score.NEAR_B),
-            (notes, whole, len(self.notes), score.NOTE_K1, score.NOTE_B),
-        ):
-            idf = math.log(1 + (many - len(found) + 0.5) / (len(found) + 0.5))
-            for at, (tf, length) in found.items():
-                gain = weight * idf * (k1 + 1) * tf / (tf + k1 * (1 - b + b * length))
-                into[at] = into.get(at, 0.0) + gain  # type: ignore[index,call-overload]
+        _gain(near, beside, weight, self.chunk_count, score.NEAR_K1, score.NEAR_B)
+        _gain(own, alone, weight, self.chunk_count, score.SELF_K1, score.SELF_B)
+        _gain(whole, notes, weight, len(self.notes), score.NOTE_K1, score.NOTE_B)
 
     def _by_passage(
         self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], base: dict[int, float]
@@ -141,10 +138,16 @@ class Oracle:
         return rows
 
 
-def blend(note: _Note, at: int, count: object) -> float:
+def _gain(
+    into: dict[At, float], found: Mapping[At, tuple[float, float]], weight: float, many: int, k1: float, b: float
+) -> None:
+    """Okapi BM25 of one term: `found` maps what has it to (how often, its length as a share of the mean)."""
+    idf = math.log(1 + (many - len(found) + 0.5) / (len(found) + 0.5))
+    for at, (tf, length) in found.items():
+        into[at] = into.get(at, 0.0) + weight * idf * (k1 + 1) * tf / (tf + k1 * (1 - b + b * length))
+
+
+def blend(note: _Note, at: int, count: Callable[[Counter[str]], int]) -> float:
     """What chunk `at` and its neighbours within the note have of something, the neighbours' at their share."""
-    assert callable(count)
-    total = sum(
-        share * count(note.chunks[at + step]) for step, share in LENDS.items() if 0 <= at + step < len(note.chunks)
-    )
-    return float(total) / LENDS[0]
+    within = ((at + step, share) for step, share in LENDS.items() if 0 <= at + step < len(note.chunks))
+    return sum(share * count(note.chunks[i]) for i, share in within) / LENDS[0]

@@ -19,7 +19,7 @@ from holdfast.text.query import parse_query
 from tests.bench import synthetic
 from tests.bench.measure import Row, median, percentile
 from tests.bench.oracle import Oracle
-from tests.bench.setup import Bench, Skipped, note_files
+from tests.bench.setup import Bench, note_files
 
 FAMILY = "recall"
 
@@ -42,12 +42,12 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def questions(vault: Path, count: int, seed: int = 1) -> list[str]:
-    """2 to 8 words of a note's line (60 %) and those beside it, by their frequency; 5 % ask for a number of few notes."""
+    """2 to 8 words of a note's line (60 %) and those beside it, by frequency; 5 % ask for a number of few notes."""
     rng = random.Random(seed)
     files = note_files(vault)
     counts = Counter(w for p in rng.sample(files, min(500, len(files))) for w in _words(p.read_text(encoding="utf-8")))
     stop = {w for w, _ in counts.most_common(FREQUENT)}
-    out = []
+    out: list[str] = []
     while len(out) < count:
         path = rng.choice(files)
         lines = [found for line in path.read_text(encoding="utf-8").split("\n") if len(found := _words(line)) > 5]
@@ -154,7 +154,7 @@ def _exact(bench: Bench, notes: int) -> Iterator[Row]:
             outcomes: Counter[str] = Counter()
             worst = 0.0
             for question in asked:
-                answer = opened.recall(question, k=10, budget=1_000_000, by=by, sync=False)  # type: ignore[arg-type]
+                answer = opened.recall(question, k=10, budget=1_000_000, by=by, sync=False)
                 want = oracle.rank(question, 11, by)
                 got = [(h.score, (h.path, 0 if by == "note" else _chunk(oracle, h.path, h.line))) for h in answer.hits]
                 # Shown scores have four places.
@@ -195,5 +195,3 @@ if __name__ == "__main__":
     from tests.bench.__main__ import main
 
     main(only=[FAMILY])
-
-__all__ = ["Skipped", "measure"]

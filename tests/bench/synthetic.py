@@ -1,4 +1,4 @@
-"""An index of many chunks put in through the index port, without files: notes as the port takes them, terms drawn by law.
+"""An index of many chunks put in through the index port, without files: terms are drawn by law.
 
 The law is that of the measurements in docs/decisions/0002: 90 words a chunk, notes of 3 to 30 chunks (11.6 on average),
 a Zipf tail over a vocabulary that grows with the notes, 30 words of its own a note, a unique key in every fifth chunk.

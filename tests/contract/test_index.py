@@ -158,7 +158,8 @@ def random_note(rng: random.Random, words: list[str] = WORDS) -> NoteRecord:
         fields.add(("author", author.lower()))
     return replace(
         made, chunks=rows, author=author, fields=tuple(sorted(fields | spoken)), digest=digest(f"{rng.random()}"),
-        modified_ns=rng.choice([None, rng.randrange(9) * DAY]), valid_from_ns=rng.choice([None, rng.randrange(5) * DAY]),
+        modified_ns=rng.choice([None, rng.randrange(9) * DAY]),
+        valid_from_ns=rng.choice([None, rng.randrange(5) * DAY]),
         valid_to_ns=rng.choice([None, rng.randrange(4, 9) * DAY]),
     )  # fmt: skip
 
@@ -215,6 +216,17 @@ def random_edit(rng: random.Random, both: Both, n: int) -> None:
         both.write(lambda tx: tx.delete_file(key) if what == "delete" else tx.drop_content(key))
 
 
+def fail(index: Any) -> None:
+    """A transaction that changes everything and ends badly."""
+    with index.begin() as tx:
+        tx.replace_note(witness("a.md", 1), 0, note("cow"))
+        tx.replace_note(witness("b.md", 1), 0, note("unheard"))
+        tx.delete_file(sort_key("a.md"))
+        tx.quarantine(sort_key("c.md"), "bad", 1)
+        tx.put_meta("mine", 1)
+        raise ZeroDivisionError
+
+
 class TestIndex:
     def test_file_rows_are_in_the_order_of_the_walk_and_page_without_a_gap(self, both: Both) -> None:
         paths = ["z.md", "a/x.md", "a/b/y.md", "a.md", "a-b/x.md", "ä.md", "a/z.md", "b/\udcff.md"]
@@ -255,13 +267,8 @@ class TestIndex:
     def test_a_transaction_that_fails_leaves_nothing(self, both: Both) -> None:
         both.put("a.md", note("ant bee", title="old"))
         before = (both.real.file_rows(b"", 9), both.real.counts(), answer(both.real.signals(ask("ant"))))
-        with pytest.raises(ZeroDivisionError), both.real.begin() as tx:
-            tx.replace_note(witness("a.md", 1), 0, note("cow"))
-            tx.replace_note(witness("b.md", 1), 0, note("unheard"))
-            tx.delete_file(sort_key("a.md"))
-            tx.quarantine(sort_key("c.md"), "bad", 1)
-            tx.put_meta("mine", 1)
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail(both.real)
         assert (both.real.file_rows(b"", 9), both.real.counts(), answer(both.real.signals(ask("ant")))) == before
         assert both.real.meta("mine") is None
         # The word that came and went is not half known: it is found when it comes again.
@@ -482,8 +489,10 @@ class TestIndex:
             replace(c, speaker=s, at_ns=t)
             for c, s, t in zip(turns.chunks, ("Ana", "Bo", None), (DAY, 3 * DAY, None), strict=True)
         ]
-        both.put("d/a.md", replace(turns, chunks=rows, fields=(("speaker", "ana"), ("speaker", "bo"), ("tag", "home/desk")), modified_ns=5 * DAY))  # fmt: skip
-        both.put("d.md", note("ant", author="Ana", fields=(("author", "ana"), ("tag", "homes")), modified_ns=3 * DAY, valid_to_ns=DAY))  # fmt: skip
+        spoken = (("speaker", "ana"), ("speaker", "bo"), ("tag", "home/desk"))
+        both.put("d/a.md", replace(turns, chunks=rows, fields=spoken, modified_ns=5 * DAY))
+        written = (("author", "ana"), ("tag", "homes"))
+        both.put("d.md", note("ant", author="Ana", fields=written, modified_ns=3 * DAY, valid_to_ns=DAY))
 
         def hits(**named: Any) -> list[tuple[int, int]]:
             return sorted(answer(both.real.signals(ask("ant", conditions=(Condition(**named),))))["places"])
@@ -523,9 +532,9 @@ class TestIndex:
         both.put("b.md", note("harden garde", "hardly hardness"))
         both.put("c.md", note("kitchen kittens", "cafe"))
         both.agree(
-            ask(prefixes=("gard",)), ask(prefixes=("g", "kit")), ask(prefixes=("zz",)), ask("ktichen"), ask("kitchn"),
-            ask("hardnes"), ask("gardenxyz"), ask("gard"), ask("cfe"), ask("xafe"), ask("caffe"), ask("c4fe"), ask("gadrenre"),
-        )  # fmt: skip
+            *(ask(prefixes=p) for p in (("gard",), ("g", "kit"), ("zz",), ("gardens", "gard"))),
+            *map(ask, "ktichen kitchn hardnes gardenxyz gard cfe xafe caffe c4fe gadrenre".split()),
+        )
         assert answer(both.real.signals(ask("ktichen")))["remarks"] == ("no note has “ktichen”; searched “kitchen”",)
 
     def test_words_that_no_note_has_any_more_stand_for_nothing(self, both: Both) -> None:

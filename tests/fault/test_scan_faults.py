@@ -348,3 +348,15 @@ def test_a_machine_that_allows_few_threads_does_with_those(
     walked, found = walk(root, wide=True)
     assert len(files(found)) == 50
     assert not walked.incomplete
+
+
+def test_a_closed_pool_begins_nothing_more() -> None:
+    pool = Pool(1)
+    started, done = threading.Event(), []
+    pool.submit(lambda: (started.set(), time.sleep(0.1)))
+    for n in range(5):
+        pool.submit(lambda n=n: done.append(n))  # type: ignore[misc]
+    started.wait()
+    pool.close()
+    assert no_threads_left()
+    assert not done

@@ -167,9 +167,7 @@ def test_many_processes_at_once_one_wins(tmp_path: Path) -> None:
     code = HOLD.replace("print(", "time.sleep(max(0, float(sys.argv[3]) - time.time())); print(")
     start = str(time.time() + 1.5)
     command = [sys.executable, "-c", code, str(tmp_path / "job.lock"), "job", start]
-    racers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
-    ]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     try:
         told = [racer.stdout.readline() for racer in racers if racer.stdout]
     finally:

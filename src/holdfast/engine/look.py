@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.engine.sync import Options, sync
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, NoteError, ResourceFault, TruthFault, VaultBusy
+from holdfast.errors import IndexFault, NoteError, ResourceFault, TruthFault, VaultBusy, VaultMissing
 
 
 def look_first(ws: Workspace, degraded: list[str]) -> int | None:
@@ -21,12 +21,13 @@ def look_first(ws: Workspace, degraded: list[str]) -> int | None:
             return ws.looked_behind
         began_ns = ws.fs.monotonic_ns()
         ws.looked_behind = sync(ws, Options(deadline_ms=ws.config.look_ms)).behind
-        ws.looked_ns = began_ns
+        ws.looked_ns, ws.is_missing = began_ns, False
         return ws.looked_behind
     except VaultBusy as e:
         degraded.append(f"{e.message} The newest changes may be missing.")
     except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
         ws.count(f"look_{e.kind}")
+        ws.is_missing = isinstance(e, VaultMissing)
         degraded.append(f"the notes were not looked at: {e.message}")
     finally:
         ws.looking.release()

@@ -17,7 +17,7 @@ from holdfast.engine.scope import make_search, unmet
 from holdfast.engine.stopgap import Stopgap
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault, QueryError
+from holdfast.errors import HoldfastError, IndexFault, IndexTooNew, QueryError
 from holdfast.index.base import ChunkRow, Newest, NoteRow, Search, Signals
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
@@ -63,9 +63,8 @@ def recall(
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
     degraded: list[str] = []
     behind = look_first(ws, degraded) if look else None
-    index, via = _usable(ws, degraded), "keyword"
-    if index is None:
-        index, via = stopgap.index(degraded), "scan"
+    index, via = _usable(ws, stopgap, degraded)
+    if via == "scan":
         behind = stopgap.behind
     query = parse_query(question, index.has_field, ws.config.query_terms)
     degraded += _remarks(query, index)
@@ -94,18 +93,19 @@ def recall(
     return fit(Answer(question, tuple(hits), receipt, 0), budget)
 
 
-def _usable(ws: Workspace, degraded: list[str]) -> SqliteIndex | None:
-    """The published index if it covers all notes; else None, with the reason in `degraded`."""
+def _usable(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[SqliteIndex, str]:
+    """The published index if it covers all notes, else the stopgap, with the reason in `degraded`; and which it is."""
+    rebuild = True
     try:
         index = ws.index()
         if index is not None and index.meta("full"):
-            return index
+            return index, "keyword"
         reason = "the index is not built yet"
     except HoldfastError as e:
         ws.count(f"index_{e.kind}")
-        reason = e.message.rstrip(".")
+        reason, rebuild = e.message.rstrip("."), not isinstance(e, IndexTooNew)
     degraded.append(f"{reason}; the notes were searched instead")
-    return None
+    return stopgap.index(degraded, rebuild=rebuild), "scan"
 
 
 def _remarks(query: Query, index: SqliteIndex) -> list[str]:

@@ -21,8 +21,11 @@ class Stopgap:
         self._child: subprocess.Popen[bytes] | None = None
         self.behind: int | None = None
 
-    def index(self, degraded: list[str]) -> SqliteIndex:
-        """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words."""
+    def index(self, degraded: list[str], *, rebuild: bool = True) -> SqliteIndex:
+        """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words.
+
+        `rebuild` starts a sync in the background, which is of no use where the index is to be left alone.
+        """
         if self._index is None:
             self._index = SqliteIndex.in_memory()
         done = scan_into(self._ws, self._index, int(self._ws.config.scan_s * 1000))
@@ -30,7 +33,8 @@ class Stopgap:
         if done.behind is None or done.behind:
             total = "all" if done.behind is None else f"{done.notes + done.behind:,}"
             degraded.append(f"scanned {done.notes:,} of {total} notes within {self._ws.config.scan_s:g} s")
-        self._start_rebuild(degraded)
+        if rebuild:
+            self._start_rebuild(degraded)
         return self._index
 
     def _start_rebuild(self, degraded: list[str]) -> None:

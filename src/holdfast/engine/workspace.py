@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,11 +36,11 @@ class Workspace:
         self.fs = fs
         self.root = fs.realpath(root)
         try:
-            fs.scandir(self.root)
-        except (FileNotFoundError, NotADirectoryError) as e:
-            raise VaultMissing(f"The vault {self.root} is not there.") from e
+            is_directory = stat.S_ISDIR(fs.stat(self.root).st_mode)
         except OSError as e:
-            raise VaultMissing(f"The vault {self.root} cannot be read: {e.strerror}.") from e
+            raise VaultMissing(f"The vault {self.root} is not there: {e.strerror}.") from e
+        if not is_directory:
+            raise VaultMissing(f"The vault {self.root} is not a folder.")
         self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ)
         self.config = config or loaded
         self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
@@ -53,6 +54,7 @@ class Workspace:
         self.looking = threading.Lock()
         self.looked_ns = -1
         self.looked_behind: int | None = None
+        self.is_missing = False
 
     def index(self) -> SqliteIndex | None:
         """The published index, opened again if another one was published since; None if there is none.

@@ -26,10 +26,11 @@ create table chunk (
 create index chunk_digest on chunk (digest);
 create index chunk_at on chunk (at_ns) where at_ns is not null;
 
--- Folded last parts of permalinks, titles, aliases and file names; `whole` where the name has more parts than the last.
+-- Folded last parts of permalinks, titles, aliases and file names; `whole` where the name has more parts than the last,
+-- else "".
 create table name (
-  key text not null, note integer not null, levels integer not null, whole text,
-  primary key (key, note, levels)
+  key text not null, note integer not null, levels integer not null, whole text not null,
+  primary key (key, note, levels, whole)
 ) without rowid;
 create index name_note on name (note);
 

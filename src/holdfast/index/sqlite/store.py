@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import apsw
-import numpy as np
 
 from holdfast.index.base import (
     ChunkRow,
@@ -27,9 +26,8 @@ from holdfast.index.base import (
     Search,
     Signals,
 )
-from holdfast.index.lexical.corpus import Corpus, Postings
-from holdfast.index.lexical.score import score
-from holdfast.index.sqlite import phrase, postings, scope, vocabulary
+from holdfast.index.lexical.corpus import Corpus
+from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import connect, first, prepare, translated, verify
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
@@ -186,33 +184,12 @@ class SqliteIndex:
     def signals(self, search: Search) -> Signals:
         with self.snapshot():
             corpus, seq = self._load()
-            remarks: list[str] = []
-            words = self._words(corpus, search, remarks)
-            mask = scope.mask(self._db, corpus, search.conditions)
-            in_scope = corpus.is_chunk if mask is None else mask
-            scope_chunks = int(in_scope.sum())
-            scope_notes = corpus.note_count if mask is None else len(np.unique(corpus.note[np.flatnonzero(mask)]))
-            mask = self._narrow(corpus, search, mask, remarks)
-        found = score(corpus, words, mask)
-        allowed = corpus.is_chunk if mask is None else mask
-        has = (found.note > 0) & corpus.is_live
-        if mask is not None:
-            inside = np.zeros(len(corpus.ids), dtype=bool)
-            inside[corpus.note[np.flatnonzero(mask)]] = True
-            has &= inside
-        has[corpus.note[found.slots]] = True
-        ordinals = np.flatnonzero(has)
-        place = np.zeros(len(corpus.ids), dtype=np.int64)
-        place[ordinals] = np.arange(len(ordinals))
-        owner = corpus.note[found.slots]
-        firsts = corpus.first[ordinals]
-        return Signals(
-            owner=place[owner], ord=found.slots - corpus.first[owner], near=found.near, own=found.own,
-            notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals],
-            matched_notes=len(ordinals), matched_chunks=len(found.slots), scope_notes=scope_notes,
-            scope_chunks=scope_chunks, chunks=corpus.chunk_count, seq=seq, generation=self.generation,
-            in_scope=lambda at, chunk: bool(allowed[firsts[at] + chunk]), remarks=tuple(remarks),
-        )  # fmt: skip
+            return ask.signals(self._db, corpus, search, seq, self.generation)
+
+    def newest(self, search: Search, limit: int) -> Newest:
+        with self.snapshot():
+            corpus, seq = self._load()
+            return ask.newest(self._db, corpus, search, limit, seq)
 
     def _load(self) -> tuple[Corpus, int]:
         meta = dict(self._all("select key, value from meta where key in ('seq', 'layout')"))
@@ -220,53 +197,6 @@ class SqliteIndex:
         if self._corpus is None or self._corpus_at != at:
             self._corpus, self._corpus_at = postings.load(self._db, self._corpus), at
         return self._corpus, at[0]
-
-    def _words(self, corpus: Corpus, search: Search, remarks: list[str]) -> list[tuple[Postings, float]]:
-        out = []
-        for term, times in zip(search.words, search.repeats, strict=True):
-            found = vocabulary.postings(self._db, corpus, term)
-            if found is None and (other := vocabulary.nearest(self._db, corpus, term)) is not None:
-                found = other[0]
-                remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in other[1])}")
-            if found is not None:
-                out.append((found, float(times)))
-        begun = [vocabulary.prefix(self._db, corpus, text) for text in search.prefixes]
-        return out + [(found, 1.0) for found in begun if found is not None]
-
-    def _narrow(self, corpus: Corpus, search: Search, mask: scope.Mask | None, remarks: list[str]) -> scope.Mask | None:
-        if not (search.phrases or search.excluded):
-            return mask
-        out = corpus.is_chunk.copy() if mask is None else mask.copy()
-        for terms, wanted in [(p, True) for p in search.phrases] + [(p, False) for p in search.excluded]:
-            slots, complete = phrase.find(self._db, corpus, terms)
-            if not complete:
-                remarks.append(f"“{' '.join(terms)}” was looked for in the first {phrase.CHECKED_NOTES} notes only")
-            hit = np.zeros(corpus.slots, dtype=bool)
-            hit[slots] = True
-            if wanted:
-                # A phrase in the title holds for every chunk of the note.
-                titles = corpus.ids[corpus.note[slots[corpus.is_title[slots]]]]
-                hit[scope.note_slots(corpus, np.sort(titles))] = True
-            out &= hit if wanted else ~hit
-        return out
-
-    def newest(self, search: Search, limit: int) -> Newest:
-        with self.snapshot():
-            corpus, seq = self._load()
-            remarks: list[str] = []
-            mask = scope.mask(self._db, corpus, search.conditions)
-            narrowed = self._narrow(corpus, search, mask, remarks)
-            slots = np.flatnonzero(corpus.is_chunk if narrowed is None else narrowed)
-            owners, heads = np.unique(corpus.note[slots], return_index=True)
-            ids = corpus.ids[owners].tolist()
-            chunk = dict(zip(ids, (slots[heads] - corpus.first[owners]).tolist(), strict=True))
-            rows = self._db.execute(
-                "select n.id from json_each(?) j cross join note n on n.id = j.value join file f on f.id = n.id "
-                "order by coalesce(n.modified_ns, f.mtime_ns) desc, f.key limit ?",
-                (json.dumps(ids), limit),
-            )
-            places = [(i, chunk[i]) for (i,) in rows]
-            return Newest(places, len(owners), len(slots), corpus.chunk_count, seq, tuple(remarks))
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
         out: list[ChunkRow | None] = []

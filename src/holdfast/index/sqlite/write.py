@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.index.base import NoteRecord
 from holdfast.index.lexical.pack import LEN_MAX, encode_ids
-from holdfast.index.sqlite.db import first, rows, translated
+from holdfast.index.sqlite.db import first, rows, signed, translated, unsigned
 from holdfast.model import Witness
 
 TERM_CACHE = 150_000
@@ -103,6 +103,9 @@ class SqliteTx:
             if id_ is None:
                 id_ = known[0] if known else self._new_id()
             elif known is None or known[0] != id_:
+                if known is not None:
+                    self._clear_note(known[0])
+                self._db.execute("delete from quarantine where key in (select key from file where id = ?)", (id_,))
                 self._db.execute("delete from file where id = ?", (id_,))
             self._put_file(witness, racy_ns, id_)
             self._clear_note(id_)
@@ -112,10 +115,8 @@ class SqliteTx:
 
     def witness(self, key: bytes) -> Witness | None:
         with translated(self._path):
-            found: Witness | None = first(
-                self._db, "select key, size, mtime_ns, ctime_ns, inode from file where key = ?", (key,)
-            )
-        return found
+            found = first(self._db, "select key, size, mtime_ns, ctime_ns, inode from file where key = ?", (key,))
+        return (*found[:4], unsigned(found[4])) if found else None
 
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
@@ -133,18 +134,19 @@ class SqliteTx:
         with translated(self._path):
             known = first(self._db, "select id from file where key = ?", (old_key,))
             assert known is not None, "only a file that is known can move"
+            if (other := first(self._db, "select id from file where key = ?", (witness[0],))) and other != known:
+                self._clear_note(other[0])
             self._db.execute("delete from file where key = ?", (old_key,))
             self._put_file(witness, racy_ns, known[0])
-            self._db.execute("delete from quarantine where key = ?", (old_key,))
+            self._db.execute("update or replace quarantine set key = ? where key = ?", (witness[0], old_key))
 
     def move_directory(self, old: bytes, new: bytes) -> None:
         with translated(self._path):
-            span = (old, old[:-1] + b"\1")
-            self._db.execute("delete from quarantine where key >= ? and key < ?", span)
-            self._db.execute(
-                "update file set key = cast(? || substr(key, ?) as blob) where key >= ? and key < ?",
-                (new, len(old) + 1, *span),
-            )
+            values = (new, len(old) + 1, old, old[:-1] + b"\1")
+            for table in ("file", "quarantine"):
+                self._db.execute(
+                    f"update {table} set key = cast(? || substr(key, ?) as blob) where key >= ? and key < ?", values
+                )
 
     def delete_file(self, key: bytes) -> None:
         with translated(self._path):
@@ -172,11 +174,8 @@ class SqliteTx:
 
     def _put_file(self, witness: Witness, racy_ns: int, id_: int) -> None:
         key, size, mtime_ns, ctime_ns, inode = witness
-        # An inode is an unsigned number; SQLite's integers are signed.
-        inode = inode - (1 << 64) if inode >= 1 << 63 else inode
-        self._db.execute(
-            "insert or replace into file values (?,?,?,?,?,?,?)", (key, id_, size, mtime_ns, ctime_ns, inode, racy_ns)
-        )
+        row = (key, id_, size, mtime_ns, ctime_ns, signed(inode), racy_ns)
+        self._db.execute("insert or replace into file values (?,?,?,?,?,?,?)", row)
 
     def _clear_note(self, id_: int) -> None:
         if id_ in self._pending:
@@ -201,7 +200,7 @@ class SqliteTx:
             (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns)
             for i, c in enumerate(r.chunks)
         ]
-        put["name"] += [(key, id_, levels, whole) for key, levels, whole in r.names]
+        put["name"] += [(key, id_, levels, whole or "") for key, levels, whole in r.names]
         put["link"] += [
             (id_, i, x.line, x.target, x.name, x.heading, x.block, x.embed, x.relative, x.relation)
             for i, x in enumerate(r.links)
