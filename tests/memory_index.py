@@ -345,8 +345,6 @@ class MemoryIndex:
                 out.append((found, float(times)))
         out += [(found, 1.0) for text in search.prefixes if (found := words.of(words.beginning(text)))]
         rare = [x for x in out if len(x[0]) <= max(COMMON[0], len(words.places) // COMMON[1])]
-        if rare and len(rare) < len(out):
-            remarks.append(f"{len(out) - len(rare)} very common words were left out of the ranking")
         return rare or out
 
     def _meets(self, place: Place, c: Condition) -> bool:

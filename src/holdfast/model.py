@@ -16,7 +16,13 @@ Value = str | None | list["Value"] | dict[str, "Value"]
 """A frontmatter value as written: text or null, in nested lists and mappings."""
 
 Witness = tuple[bytes, int, int, int, int]
-"""The cheap witness of a file: (sort key of its path, size in bytes, mtime_ns, ctime_ns, inode)."""
+"""The cheap witness of a file: (sort key of its path, size in bytes, mtime_ns, ctime_ns, inode).
+
+The inode is `st_ino` under a mask: INODE_MASK, or 0 where inodes mean nothing.
+"""
+
+INODE_MASK = (1 << 63) - 1
+"""An inode number has 64 bits, an integer of SQLite has 63 and a sign."""
 
 
 def show_path(path: str) -> str:

@@ -64,8 +64,8 @@ def _no_change(bench: Bench, source: Path, state: Path, files: int, stat_s: floa
         FAMILY,
         f"no-change sync, {files:,} files, {1000 * stat_s:.0f} ms a stat",
         "<= 8 s; at most one stat a file",
-        f"{median(took):.2f} s wall ({surprised:.2f} s when the mount has just turned slow), at most {most} stat a file and "
-        f"sync, {looks:.0f} in all, {fs.most} at a time",
+        f"{median(took):.2f} s wall ({surprised:.2f} s when the mount has just turned slow), at most {most} "
+        f"stat a file and sync, {looks:.0f} in all, {fs.most} at a time",
         f"all stats by 64 at a time: {bound:.2f} s, ratio {median(took) / bound:.2f}",
         median(took) <= 8 and most <= 1,
         {"wall_s": median(took), "stats": looks, "at_a_time": fs.most},

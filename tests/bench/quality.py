@@ -69,7 +69,8 @@ def locomo(bench: Bench) -> Iterator[Row]:
     part = f"LoCoMo development half, one index, {len(by_turn)} questions"
     yield Row(
         FAMILY, f"{part}: turn R@10", ">= 66", f"{ours_turn:.1f}",
-        f"FTS5 over turns: {fts_turn:.1f}, ratio {ours_turn / fts_turn:.2f}", ours_turn >= 66, {"r10": ours_turn, "fts5": fts_turn},
+        f"FTS5 over turns: {fts_turn:.1f}, ratio {ours_turn / fts_turn:.2f}", ours_turn >= 66,
+        {"r10": ours_turn, "fts5": fts_turn},
     )  # fmt: skip
     yield Row(
         FAMILY, f"{part}: session R@10 by note", ">= 93", f"{ours_session:.1f}",

@@ -574,7 +574,8 @@ class TestIndex:
         both.put("a.md", note(*many[:2_100]))
         both.put("b.md", note(*many[2_100:], "ant owl"))
         both.agree(ask("ant owl"), ask("ant"))
-        assert answer(both.real.signals(ask("ant owl")))["remarks"]
+        assert len(answer(both.real.signals(ask("ant owl")))["places"]) == 3
+        assert len(answer(both.real.signals(ask("ant")))["places"]) == 4_201
 
     @pytest.mark.parametrize("seed", range(12))
     def test_a_random_life_agrees_with_the_oracle(self, both: Both, seed: int) -> None:
@@ -614,12 +615,13 @@ class TestPostings:
         rng = random.Random(seed)
         both = Both(index)
         searches = [random_search(rng) for _ in range(25)]
+        counts = set()
         for n in range(150):
             random_edit(rng, both, n)
             if rng.random() < 0.15:
                 index.flush()
-        segments = index._db.execute("select count(*) from segment").fetchall()[0][0]
-        assert segments > 1
+                counts.add(index._db.execute("select count(*) from segment").fetchall()[0][0])
+        assert max(counts) > 1
         history = [bits(index.signals(s)) for s in searches]
         index.flush()
         assert [bits(index.signals(s)) for s in searches] == history

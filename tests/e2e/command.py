@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from tests.e2e.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "examples" / "vault"
@@ -47,12 +49,18 @@ class Done:
 
 @dataclass(frozen=True)
 class Command:
-    """The command with an environment of its own: the state directory, the vault, where it is run."""
+    """The command with an environment of its own: the state directory, the vault, where it is run.
+
+    Run by a process that is warm already, unless `is_cold`: then it is the installed script, started from nothing.
+    """
+
+    warm: ClassVar[Warm | None] = None
 
     state: Path
     vault: Path | None = None
     cwd: Path | None = None
     more: dict[str, str] = field(default_factory=dict)
+    is_cold: bool = False
 
     @property
     def env(self) -> dict[str, str]:
@@ -69,25 +77,35 @@ class Command:
             env["HOLDFAST_VAULT"] = str(self.vault)
         return env | self.more
 
-    def __call__(self, *args: str | bytes, stdin: bytes = b"", **more: str) -> Done:
+    def __call__(self, *args: str | bytes, **more: str) -> Done:
         """Run it with `args`; `more` is added to the environment. Never accepts a traceback."""
-        done = subprocess.run(
-            [COMMAND, *args],
-            input=stdin,
-            capture_output=True,
-            cwd=self.cwd or self.state,
-            env=self.env | more,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        cwd = str(self.cwd or self.state)
+        if self.warm is None or self.is_cold:
+            done = subprocess.run(
+                [COMMAND, *args],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                cwd=cwd,
+                env=self.env | more,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        else:
+            code, out, err = self.warm.run([os.fsdecode(a) for a in args], self.env | more, cwd)
         # Strict: what the command prints is UTF-8, whatever the locale.
-        out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
-        assert "Traceback" not in err, err
-        return Done(done.returncode, out, err)
+        shown = Done(code, out.decode("utf-8"), err.decode("utf-8"))
+        assert "Traceback" not in shown.err, shown.err
+        return shown
+
+    @property
+    def cold(self) -> Command:
+        """The same command, started from nothing each time."""
+        return replace(self, is_cold=True)
 
     def on(self, vault: Path) -> Command:
         """The same command for another vault."""
-        return Command(self.state, vault, self.cwd, self.more)
+        return replace(self, vault=vault)
 
 
 # Shapes. A type is itself; a dict has exactly these keys; [x] is a list of x; Each(x) is a dict of x by any name.

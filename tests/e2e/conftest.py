@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.command import EXAMPLE, Command
+from tests.e2e.warm import Warm
+
+
+@pytest.fixture(autouse=True, scope="session")
+def warm_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process that runs the command without starting an interpreter each time."""
+    with Warm(tmp_path_factory.mktemp("warm")) as warm:
+        Command.warm = warm
+        yield
+        Command.warm = None
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,29 @@ from typing import Any
 from holdfast.files.fs import Entry, FileSystem
 
 SEAM = [
-    "scandir", "lstat", "stat", "readlink", "realpath", "statvfs", "open_read", "open_new", "open_lock", "fstat",
-    "fd_path", "pread", "write", "truncate", "fsync", "close", "makedirs", "rename", "replace", "unlink", "rmdir",
-    "flock", "funlock",
+    "scandir",
+    "lstat",
+    "stat",
+    "readlink",
+    "realpath",
+    "statvfs",
+    "open_read",
+    "open_new",
+    "open_lock",
+    "fstat",
+    "fd_path",
+    "pread",
+    "write",
+    "truncate",
+    "fsync",
+    "close",
+    "makedirs",
+    "rename",
+    "replace",
+    "unlink",
+    "rmdir",
+    "flock",
+    "funlock",
 ]
 """The single steps; what is composed of them is not counted twice."""
 
@@ -239,4 +259,3 @@ def write_tree(root: str, tree: dict[str, bytes | str | None]) -> None:
         if content is not None:
             with open(full, "wb") as f:
                 f.write(content.encode() if isinstance(content, str) else content)
-

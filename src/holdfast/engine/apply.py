@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from holdfast.config import Config
 from holdfast.engine.diff import is_note_key
 from holdfast.engine.record import Note, make_record, read_note
+from holdfast.engine.workspace import Workspace
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
-from holdfast.files.fs import FileSystem
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.wide import Pool
@@ -69,11 +68,9 @@ class _Item:
 class Apply:
     """Applies differences to `index`. `known_grain_ns`: the grain of file times, 0 if unknown; `pool` reads abreast."""
 
-    def __init__(
-        self, fs: FileSystem, root: str, config: Config, index: SqliteIndex, known_grain_ns: int, pool: Pool | None
-    ) -> None:
-        self._fs, self._root, self._config, self._index = fs, root, config, index
-        self._grain_ns, self._pool = known_grain_ns, pool
+    def __init__(self, ws: Workspace, index: SqliteIndex, known_grain_ns: int, pool: Pool | None) -> None:
+        self._fs, self._root, self._config, self._index = ws.fs, ws.root, ws.config, index
+        self._inode_mask, self._grain_ns, self._pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
         self.counts = Counts()
         self.checksum = False
@@ -166,7 +163,7 @@ class Apply:
             item.body = notes.read_note(
                 self._fs, self._root, path, max_bytes=self._config.note_bytes, size=item.witness[1]
             )
-            item.witness = item.body.witness
+            item.witness = (*item.body.witness[:4], item.body.witness[4] & self._inode_mask)
         except FileNotFoundError:
             item.gone = True
         except NoteError as e:

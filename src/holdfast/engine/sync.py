@@ -122,11 +122,13 @@ class _Pass:
             deadline = self.started_ns + self.options.deadline_ms * 1_000_000
         self.pool = Pool(WIDTH) if was_slow else None
         try:
-            apply = Apply(fs, self.ws.root, self.config, index, self._grain(), self.pool)
+            apply = Apply(self.ws, index, self._grain(), self.pool)
             if self.options.paths:
                 self._hinted(apply)
                 return self._report(apply.counts, "hinted", None, 0)
-            walk = scan(fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow)
+            walk = scan(
+                fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow, inode_mask=self.ws.inode_mask
+            )
             left = self._walk(apply, walk, deadline)
             if not walk.incomplete and not left:
                 self._finish(apply, walk)
@@ -268,7 +270,7 @@ class _Pass:
     def _look_at(self, apply: Apply, path: str) -> tuple[Witness | None, bool]:
         """What is at `path` (None: no file of the vault), and whether that could be told."""
         try:
-            return look_at(self.ws.fs, self.ws.root, path), True
+            return look_at(self.ws.fs, self.ws.root, path, self.ws.inode_mask), True
         except OSError:
             apply.counts.skip("unverified", path)
             return None, False

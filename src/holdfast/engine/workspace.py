@@ -21,6 +21,7 @@ from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
 from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory
 from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
 
@@ -47,6 +48,7 @@ class Workspace:
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
         self.generations = Generations(fs, self.directory, self.root, self.vault_id, reading_identity(self.config))
         self.traits = traits(fs, self.root)
+        self.inode_mask = INODE_MASK if self.traits.stable_inodes else 0
         self._guard = threading.RLock()
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}

@@ -8,11 +8,11 @@ from holdfast.files.fs import FileSystem
 from holdfast.files.ignore import IGNORE_FILES, Rules, read_own, rules_for
 from holdfast.files.paths import DEPTH, is_hidden, is_inside
 from holdfast.files.stats import witness
-from holdfast.model import Witness
+from holdfast.model import INODE_MASK, Witness
 
 
-def look_at(fs: FileSystem, root: str, path: str) -> Witness | None:
-    """The witness that the walk would yield for `path`, or None if it would yield none (gone, hidden, ignored, no file).
+def look_at(fs: FileSystem, root: str, path: str, inode_mask: int = INODE_MASK) -> Witness | None:
+    """The witness that the walk would yield for `path`, or None if it would yield none: gone, hidden, ignored, no file.
 
     Costs one stat, and one for each folder on the way and each possible ignore file there. Raises OSError where the
     walk would call the file unreadable.
@@ -40,7 +40,7 @@ def look_at(fs: FileSystem, root: str, path: str) -> Witness | None:
     if not stat.S_ISREG(st.st_mode):
         return None
     prefix = "/".join(folders).replace("/", "\0") + "\0\0" if folders else "\0"
-    return witness(prefix.encode("utf-8", "surrogateescape"), name, st)
+    return witness(prefix.encode("utf-8", "surrogateescape"), name, st, inode_mask)
 
 
 def _own_rules(fs: FileSystem, root: str, folder: str, above: Rules | None) -> Rules | None:

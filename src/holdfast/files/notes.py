@@ -17,7 +17,7 @@ from hashlib import blake2b
 from holdfast.errors import FileLimit, HoldfastError, NoteTooLarge, NoteUnreadable, NoteUnstable
 from holdfast.files.fs import READ_BLOCK, FileSystem
 from holdfast.files.paths import is_inside
-from holdfast.model import Witness, show_path, sort_key
+from holdfast.model import INODE_MASK, Witness, show_path, sort_key
 
 NOTE_BYTES = 16 << 20
 DIGEST_BYTES = 16
@@ -108,7 +108,7 @@ def _same(a: os.stat_result, b: os.stat_result) -> bool:
 
 
 def _witness(path: str, st: os.stat_result) -> Witness:
-    return sort_key(path), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
+    return sort_key(path), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & INODE_MASK
 
 
 def _refuse_large(path: str, size: int, max_bytes: int) -> None:

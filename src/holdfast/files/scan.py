@@ -19,7 +19,7 @@ from holdfast.files.ignore import IGNORE_FILES, Rules, read_own, rules_for
 from holdfast.files.paths import DEPTH, RESERVED, is_inside, is_note
 from holdfast.files.stats import CODEC, ERRORS, Batch, Stats, witness
 from holdfast.files.wide import NotYetError, Pending, Pool
-from holdfast.model import Witness
+from holdfast.model import INODE_MASK, Witness
 
 __all__ = ["Directory", "Scan", "is_note", "scan"]
 
@@ -84,6 +84,7 @@ def scan(
     window: int = WINDOW,
     deadline_ns: int | None = None,
     wide: bool = False,
+    inode_mask: int = INODE_MASK,
 ) -> Scan:
     """The walk of the vault at `root`, to be iterated once.
 
@@ -91,7 +92,7 @@ def scan(
     through a pool of `width` threads, `window` at most in flight, while one takes more than `slow_ns`; `wide` begins
     so, for a mount known to be slow.
     """
-    stats = Stats(fs, slow_ns=slow_ns, width=width, deadline_ns=deadline_ns, is_slow=wide)
+    stats = Stats(fs, slow_ns=slow_ns, width=width, deadline_ns=deadline_ns, is_slow=wide, inode_mask=inode_mask)
     return Scan(fs, root, rules_seen or {}, max_depth, window, stats)
 
 

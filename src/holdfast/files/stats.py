@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from holdfast.files.fs import Entry, FileSystem
 from holdfast.files.wide import NotYetError, Pending, Pool
-from holdfast.model import Witness
+from holdfast.model import INODE_MASK, Witness
 
 CODEC, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 BLOCK = 1024  # files between two looks at the clock
@@ -33,8 +33,17 @@ class Batch:
 class Stats:
     """Fills batches, with at most one stat a file. `is_slow` says how the mount is, by the latest calls."""
 
-    def __init__(self, fs: FileSystem, *, slow_ns: int, width: int, deadline_ns: int | None, is_slow: bool) -> None:
-        self._fs = fs
+    def __init__(
+        self,
+        fs: FileSystem,
+        *,
+        slow_ns: int,
+        width: int,
+        deadline_ns: int | None,
+        is_slow: bool,
+        inode_mask: int = INODE_MASK,
+    ) -> None:
+        self._fs, self._inode_mask = fs, inode_mask
         self._slow_ns, self._width, self._deadline_ns = slow_ns, width, deadline_ns
         self.is_slow = is_slow
         self.in_flight = 0
@@ -89,7 +98,7 @@ class Stats:
             except OSError as e:
                 batch.failed.append((entry.name, e))
             else:
-                batch.witnesses.append(witness(batch.key_prefix, entry.name, st))
+                batch.witnesses.append(witness(batch.key_prefix, entry.name, st, self._inode_mask))
                 self._judge(took_ns)
             self.in_flight -= 1
         batch.in_flight = []
@@ -113,7 +122,7 @@ class Stats:
         at, size = 0, 1
         began = self._fs.monotonic_ns()
         while at < len(entries):
-            _append(batch, entries[at : at + size])
+            _append(batch, entries[at : at + size], self._inode_mask)
             at += size
             now = self._fs.monotonic_ns()
             if size == 1:
@@ -127,11 +136,12 @@ class Stats:
             size, began = (1 if size == BLOCK else BLOCK), now
 
 
-def witness(key_prefix: bytes, name: str, st: os.stat_result) -> Witness:
-    return key_prefix + name.encode(CODEC, ERRORS), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
+def witness(key_prefix: bytes, name: str, st: os.stat_result, inode_mask: int = INODE_MASK) -> Witness:
+    """The witness of the file `name`, whose directory's keys begin with `key_prefix`."""
+    return key_prefix + name.encode(CODEC, ERRORS), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & inode_mask
 
 
-def _append(batch: Batch, entries: list[Entry]) -> None:
+def _append(batch: Batch, entries: list[Entry], mask: int) -> None:
     """The innermost loop of every look at a vault: no call per file but the stat and what the tuple needs."""
     prefix, codec, errors = batch.key_prefix, CODEC, ERRORS
     add = batch.witnesses.append
@@ -141,4 +151,4 @@ def _append(batch: Batch, entries: list[Entry]) -> None:
         except OSError as e:
             batch.failed.append((entry.name, e))
             continue
-        add((prefix + entry.name.encode(codec, errors), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino))
+        add((prefix + entry.name.encode(codec, errors), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & mask))

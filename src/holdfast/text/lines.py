@@ -17,13 +17,13 @@ from holdfast.text.tags import once
 
 _BOX = re.compile(r"\[(.)[\ufe0e\ufe0f]?\](?=\s|\Z)")
 _CATEGORY = re.compile(r"\[([^\[\]()]+)\]\s+(?=\S)")
-_CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?\s*(?:[ap]\.?m\.?)?"
-_TIMES = re.compile(rf"{_CLOCK}(?:\s*[-\u2013\u2014]\s*{_CLOCK})?", re.IGNORECASE)
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?\s*+(?:[ap]\.?m\.?)?+"
+_TIMES = re.compile(rf"{_CLOCK}(?:\s*+[-\u2013\u2014]\s*+{_CLOCK})?", re.IGNORECASE)
 
 _RELATION = re.compile(rf'(?:(?:"([^"\[\]]+)"|([^\s"\[\]():]+))(?:::?\s*|\s+))?(?={WIKILINK}\Z)')
 _TARGET = re.compile(WIKILINK)
 
-_BLOCK_ID = re.compile(r"(?:\s+|\A)\^[A-Za-z0-9-]+\s*\Z")
+_BLOCK_ID = re.compile(r"\^[A-Za-z0-9-]++\s*+\Z")
 _KEY = re.compile(r"[\[(]\s*([^\[\]():]*[^\[\]():\s])\s*::")
 _SQUARE, _ROUND = re.compile(r"[\[\]]"), re.compile(r"[()]")
 
@@ -94,10 +94,10 @@ def _strip(line: str, start: int, inline: Inline | None, has_fields: bool) -> tu
                 pieces += (mask[at:a], fill * (b - a))
                 at = b
         mask = "".join(pieces) + mask[at:]
-    if "^" in mask and (match := _BLOCK_ID.search(mask[max(start, mask.rfind("^") - 1) :])):
-        at = len(line) - len(match[0])
-        cuts.append((at, len(line)))
-        mask = mask[:at]
+    caret = mask.rfind("^")
+    if caret >= start and (caret == start or mask[caret - 1].isspace()) and _BLOCK_ID.match(mask, caret):
+        cuts.append((caret, len(line)))
+        mask = mask[:caret]
     fields = _fields(line, mask, start) if has_fields else []
     cuts += [field[:2] for field in fields]
     if not cuts:

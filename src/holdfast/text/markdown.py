@@ -20,7 +20,6 @@ MARKS = 100_000
 
 _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
 _HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*))?\Z", re.DOTALL)
-_CLOSING = re.compile(r"(?:[ \t]+|\A)#+\Z")
 _QUOTE = re.compile(r"(?:[ \t]*+>)++[ \t]?")
 _ITEM = re.compile(r"[-*+](?:[ \t]+|\Z)")
 _ANY_ITEM = re.compile(r"[ \t]*+(?:[-*+]|[0-9]{1,9}[.)])(?:[ \t]|\Z)")
@@ -213,8 +212,9 @@ class _Walk:
     def _heading(self, start: int, end: int, level: int, text: str, is_closed: bool = True) -> None:
         self.left -= 1
         text = text.strip()
-        if is_closed and text.endswith("#"):
-            text = _CLOSING.sub("", text).rstrip()
+        bare = text.rstrip("#")
+        if is_closed and (not bare or bare[-1] in _BLANKS):
+            text = bare.rstrip()
         self.body.headings.append(Heading(start, end, level, text))
 
     def _read(self, at: int, line: str, start: int, in_quote: bool = False) -> tuple[Inline | None, int]:

@@ -92,7 +92,7 @@ def _value_problems(header: frontmatter.Header) -> list[Problem]:
         if value is not None and not _is_date_value(value):
             problems.append(Problem(header.lines[key], f"{key} is no ISO date: write it as 2024-01-31"))
     trust = header.values.get("trust")
-    if trust is not None and frontmatter.first_text(trust) not in (*TRUST, None):
+    if isinstance(trust, dict) or frontmatter.first_text(trust) not in (*TRUST, None):
         problems.append(Problem(header.lines["trust"], f"trust is none of {', '.join(TRUST)}"))
     return problems
 

@@ -11,7 +11,7 @@ import re
 from holdfast.model import Turn
 from holdfast.text.dates import is_instant
 
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_INNER = re.compile(r"[ \t]++turn[ \t]++([0-9]{1,18})[ \t](.*[ \t])", re.DOTALL)
 _BLANKS = " \t"
 _ESCAPED = re.compile(r"^\\+(<!--.*)$", re.MULTILINE)
 _LOOKS = re.compile(r"^\\*+(<!--.*)$", re.MULTILINE)
@@ -21,21 +21,17 @@ def marker(line: str, number: int) -> Turn | None:
     """The turn that `line`, the `number`-th of its file, begins; None if it is no marker."""
     if not line.startswith("<!--"):
         return None
-    line = line.rstrip(_BLANKS)
-    inner = line[4:-3]
-    if (
-        not line.endswith("-->")
-        or inner[:1] not in ("", *_BLANKS)
-        or inner[-1:] not in ("", *_BLANKS)
-        or "-->" in inner
-    ):
+    inner = line.rstrip(_BLANKS)[4:]
+    match = _INNER.fullmatch(inner[:-3]) if inner.endswith("-->") and inner.find("-->") == len(inner) - 3 else None
+    if match is None:
         return None
-    words = inner.split()
-    if len(words) < 3 or words[0] != "turn" or not _NUMBER.fullmatch(words[1]):
-        return None
-    at = words.pop() if is_instant(words[-1]) else None
+    speaker = match[2].strip(_BLANKS)
+    words, _, last = speaker.replace("\t", " ").rpartition(" ")
+    at = None
+    if is_instant(last):
+        speaker, at = speaker[: len(words)].rstrip(_BLANKS), last
     # A time alone names nobody: `<!-- turn 2 2026-11-02T09:14Z -->` is a comment like `<!-- turn 2 -->`.
-    return Turn(number, int(words[1]), " ".join(words[2:]), at) if len(words) > 2 else None
+    return Turn(number, int(match[1]), speaker, at) if speaker else None
 
 
 def escape(text: str) -> str:

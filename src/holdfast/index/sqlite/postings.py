@@ -149,31 +149,51 @@ def _fits(docs: Sequence[Doc]) -> int:
 
 
 def _build(db: apsw.Connection, docs: Sequence[Doc], replaced: Sequence[int]) -> bool:
-    """Publish one segment of as many `docs` (in order of seq where they come from the overlay) as fit, in the place of
-    the segments `replaced`. Returns False if there was nothing to do."""
+    """Publish as many `docs` (in order of seq where they come from the overlay) as fit into one segment, in the place
+    of the segments `replaced`. Returns False if there was nothing to do.
+
+    One change that is larger than a segment becomes several, published together.
+    """
     if not docs and not replaced:
         return False
     chosen = list(docs) if replaced else _whole_changes(docs, _fits(docs))
     post_seq = meta(db, "post_seq")
     up_to = post_seq if replaced else chosen[-1][1]
+    chosen.sort()
+    made: list[tuple[int, Layout]] = []
+    while chosen:
+        count = _fits(chosen)
+        layout = _insert_segment(db, segment := _next_segment(db), chosen[:count])
+        if layout is None:
+            # A note changed since it was listed; it is in the overlay again, and the next flush takes it.
+            return bool(not replaced and _retry(db, docs))
+        made.append((segment, layout))
+        chosen = chosen[count:]
+    if _publish(db, made, replaced, post_seq, up_to):
+        for old in replaced:
+            _delete_posts(db, old, old + 1)
+    return True
+
+
+def _next_segment(db: apsw.Connection) -> int:
     with db:
         db.execute("update meta set value = value + 1 where key = 'next_segment'")
         segment = meta(db, "next_segment")
-    chosen.sort()
+    return segment
+
+
+def _insert_segment(db: apsw.Connection, segment: int, docs: Sequence[Doc]) -> Layout | None:
+    """Insert the postings of `docs` under a segment's id that nobody reads yet; None if a doc is not what it was."""
     layout = Layout(
-        np.array([n for n, _, _ in chosen], dtype=np.int64),
-        np.array([len(lens) // 2 - 1 for _, _, lens in chosen], dtype=np.int64),
-        np.frombuffer(b"".join(lens for _, _, lens in chosen), dtype=np.uint16),
+        np.array([n for n, _, _ in docs], dtype=np.int64),
+        np.array([len(lens) // 2 - 1 for _, _, lens in docs], dtype=np.int64),
+        np.frombuffer(b"".join(lens for _, _, lens in docs), dtype=np.uint16),
     )
-    ids = _term_ids(db, chosen)
+    ids = _term_ids(db, docs)
     if ids is None:
-        # A note changed since it was listed; it is in the overlay again, and the next flush takes it.
-        return bool(not replaced and _retry(db, docs))
+        return None
     _insert_posts(db, segment, layout, ids)
-    _publish(db, segment, layout, replaced, post_seq, up_to)
-    for old in replaced:
-        _delete_posts(db, old, old + 1)
-    return True
+    return layout
 
 
 def _retry(db: apsw.Connection, docs: Sequence[Doc]) -> bool:
@@ -181,14 +201,15 @@ def _retry(db: apsw.Connection, docs: Sequence[Doc]) -> bool:
 
 
 def _whole_changes(docs: Sequence[Doc], count: int) -> list[Doc]:
-    """The first `count` docs, cut back so that no change number is split: post_seq can then stand at the last one."""
+    """The first `count` docs, cut back so that no change number is split: post_seq can then stand at the last one.
+
+    If that leaves nothing, the whole first change, which is larger.
+    """
     if count == len(docs):
         return list(docs)
-    cut = count
-    while docs[cut - 1][1] == docs[count][1]:
-        cut -= 1
-        assert cut, "one change is bounded by a batch, which a segment holds"
-    return list(docs[:cut])
+    following = docs[count][1]
+    cut = [d for d in docs[:count] if d[1] != following]
+    return cut or [d for d in docs if d[1] == following]
 
 
 def _term_ids(db: apsw.Connection, docs: Sequence[Doc]) -> np.ndarray | None:
@@ -222,14 +243,15 @@ def _insert_posts(db: apsw.Connection, segment: int, layout: Layout, ids: np.nda
 
 
 def _publish(
-    db: apsw.Connection, segment: int, layout: Layout, replaced: Sequence[int], post_seq: int, up_to: int
-) -> None:
+    db: apsw.Connection, made: Sequence[tuple[int, Layout]], replaced: Sequence[int], post_seq: int, up_to: int
+) -> bool:
+    """Let readers see the segments `made` instead of `replaced`; False if somebody else published meanwhile."""
     db.execute("begin immediate")
     try:
         if meta(db, "post_seq") != post_seq:
-            return
+            return False
         gone = [n for (n,) in rows(db, "select note from gone where seq > ? and seq <= ?", (post_seq, up_to))]
-        moved = np.concatenate((layout.notes, np.array(gone, dtype=np.int64)))
+        moved = np.concatenate((*(layout.notes for _, layout in made), np.array(gone, dtype=np.int64)))
         for old in replaced:
             db.execute("delete from segment where id = ?", (old,))
         for id_, notes, dead in rows(db, "select id, notes, dead from segment"):
@@ -237,7 +259,7 @@ def _publish(
             now = np.union1d(known, mine[np.isin(mine, moved)])
             if len(now) > len(known):
                 db.execute("update segment set dead = ? where id = ?", (now.tobytes(), id_))
-        if len(layout.notes):
+        for segment, layout in made:
             db.execute(
                 "insert into segment values (?,?,?,?,?)",
                 (segment, layout.notes.tobytes(), layout.sizes.tobytes(), layout.lens.tobytes(), b""),
@@ -246,6 +268,7 @@ def _publish(
         db.execute("update meta set value = ? where key = 'post_seq'", (up_to,))
         db.execute("update meta set value = value + 1 where key = 'layout'")
         db.execute("commit")
+        return True
     finally:
         if db.in_transaction:
             db.execute("rollback")

@@ -98,6 +98,8 @@ def _by_path(db: apsw.Connection, value: str) -> set[int]:
             for i, key in rows(db, "select id, key from file")
             if fnmatchcase(fold(show_path(key_path(key))), fold(value))
         }
+    if not value:
+        return _ids(db, "select id from note", ())
     key = sort_key(value)
     under = key.replace(b"\0\0", b"\0").lstrip(b"\0") + b"\0"
     out = _ids(db, "select id from file where key = ?", (key,))

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 import apsw
 
 from holdfast.index.lexical.corpus import Corpus, Postings, union
-from holdfast.index.sqlite.db import first
+from holdfast.index.sqlite.db import first, rows
 
 EXPANSIONS = 16
 CANDIDATES = 64
 NEAREST = 3
+
+Found = tuple[str, Postings]
 
 
 def postings(db: apsw.Connection, corpus: Corpus, term: str) -> Postings | None:
@@ -25,8 +27,9 @@ def postings(db: apsw.Connection, corpus: Corpus, term: str) -> Postings | None:
 
 
 def prefix(db: apsw.Connection, corpus: Corpus, text: str) -> Postings | None:
-    """All terms that begin with `text`, counted as one; at most EXPANSIONS of them, the most frequent."""
-    return _union(db, corpus, _beginning(db, text, CANDIDATES * 4), EXPANSIONS)
+    """The first terms that begin with `text`, counted as one; at most EXPANSIONS of them, the most frequent."""
+    ranked = _ranked(_beginning(db, corpus, text, CANDIDATES * 4))[:EXPANSIONS]
+    return union([p for _, p in ranked]) if ranked else None
 
 
 def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, list[str]] | None:
@@ -36,21 +39,35 @@ def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, l
     """
     if len(term) < 4 or not term.isalpha():
         return None
-    names = [t for t in _beginning(db, term, CANDIDATES) if len(t) <= len(term) + 4]
-    if not names:
+    found = [x for x in _beginning(db, corpus, term, CANDIDATES) if len(x[0]) <= len(term) + 4]
+    if not found:
         allowed = 1 if len(term) < 7 else 2
         near = [(d, t) for t in _alike(db, term) if (d := edits(term, t, allowed)) <= allowed]
-        best = min((d for d, _ in near), default=0)
-        names = [t for d, t in near if d == best]
-    ranked = _ranked(db, corpus, names)[:NEAREST]
-    return (union([p for _, _, p in ranked]), [t for _, t, _ in ranked]) if ranked else None
+        for distance in sorted({d for d, _ in near}):
+            if found := _live(db, corpus, [t for d, t in near if d == distance]):
+                break
+    ranked = _ranked(found)[:NEAREST]
+    return (union([p for _, p in ranked]), [t for t, _ in ranked]) if ranked else None
 
 
-def _beginning(db: apsw.Connection, text: str, limit: int) -> list[str]:
-    rows = db.execute(
-        "select t from term where t >= ? and t < ? order by t limit ?", (text, text + "\U0010ffff", limit)
-    )
-    return [t for (t,) in rows]
+def _beginning(db: apsw.Connection, corpus: Corpus, text: str, limit: int) -> list[Found]:
+    """The first `limit` live terms that begin with `text`."""
+    out: list[Found] = []
+    last = text
+    while len(out) < limit:
+        found = rows(
+            db, "select t from term where t >= ? and t < ? order by t limit ?", (last, text + "\U0010ffff", CANDIDATES)
+        )
+        out += _live(db, corpus, [t for (t,) in found])
+        if len(found) < CANDIDATES:
+            break
+        last = found[-1][0] + "\0"
+    return out[:limit]
+
+
+def _live(db: apsw.Connection, corpus: Corpus, names: Iterable[str]) -> list[Found]:
+    """Those of `names` that a note has; the dictionary also keeps words of notes that are gone."""
+    return [(t, p) for t in names if (p := postings(db, corpus, t)) is not None]
 
 
 def _alike(db: apsw.Connection, term: str) -> Iterable[str]:
@@ -60,14 +77,8 @@ def _alike(db: apsw.Connection, term: str) -> Iterable[str]:
         yield t
 
 
-def _ranked(db: apsw.Connection, corpus: Corpus, names: Iterable[str]) -> list[tuple[int, str, Postings]]:
-    found = [(t, postings(db, corpus, t)) for t in names]
-    return sorted(((-len(p[0]), t, p) for t, p in found if p is not None), key=lambda x: x[:2])
-
-
-def _union(db: apsw.Connection, corpus: Corpus, names: Iterable[str], limit: int) -> Postings | None:
-    ranked = _ranked(db, corpus, names)[:limit]
-    return union([p for _, _, p in ranked]) if ranked else None
+def _ranked(found: Iterable[Found]) -> list[Found]:
+    return sorted(found, key=lambda x: (-len(x[1][0]), x[0]))
 
 
 def edits(a: str, b: str, limit: int) -> int:
