@@ -237,7 +237,7 @@ def run(args: list[str]) -> int:
     options = args[: args.index("--")] if "--" in args else args
     as_json = "--json" in options or "--jsonl" in options
     try:
-        result: Any = app(args=args, standalone_mode=False)
+        result: Any = app(args=args, prog_name="holdfast", standalone_mode=False)
         sys.stdout.flush()
         return int(result or 0)
     except typer.Exit as e:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from holdfast.errors import ConfigError, IndexDamaged, IndexForeign, IndexTooNew, VaultMissing
+from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.index.sqlite.db import SCHEMA, create
 from holdfast.index.sqlite.store import SqliteIndex
@@ -33,6 +33,8 @@ FORMAT = 1
 KEPT = 2
 
 _GENERATION = re.compile(r"gen-(\d{6})\b")
+_NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
+"""What says nothing about the index: an index is set aside for damage only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
         if name.startswith(vault_id + "-"):
             try:
                 old = read_manifest(fs, f"{state}/{name}")
-            except IndexDamaged:
+            except (IndexFault, OSError):
                 continue
             if old is not None and not _exists(fs, old.root):
                 fs.rename(f"{state}/{name}", mine)
@@ -106,19 +108,26 @@ def _exists(fs: FileSystem, path: str) -> bool:
 
 
 def read_manifest(fs: FileSystem, directory: str) -> Manifest | None:
-    """The manifest, or None if there is none; raises IndexDamaged or IndexTooNew."""
+    """The manifest, or None if there is none; raises IndexDamaged, IndexTooNew, or OSError where it may not be read."""
     try:
         fd = fs.open_read(f"{directory}/{MANIFEST}")
     except FileNotFoundError:
         return None
     except OSError as e:
+        if e.errno in _NOT_ITS_FAULT:
+            raise
         raise IndexDamaged(f"{directory}/{MANIFEST} cannot be opened: {e.strerror}.") from e
     try:
         raw = json.loads(fs.read_all(fd))
         if raw["format"] > FORMAT or raw["schema"] > SCHEMA:
             raise IndexTooNew(f"The index in {directory} was made by a newer Holdfast.")
-        return Manifest(**raw)
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        manifest = Manifest(**raw)
+        if not (type(manifest.generation) is int and manifest.generation > 0):
+            raise ValueError(manifest.generation)
+        if not all(isinstance(x, str) for x in (manifest.vault, manifest.root, manifest.database)):
+            raise TypeError(manifest)
+        return manifest
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise IndexDamaged(f"{directory}/{MANIFEST} is damaged.") from e
     finally:
         fs.close(fd)
@@ -201,7 +210,9 @@ class Generations:
         """
         home = f"{self.directory}/quarantine"
         self.fs.makedirs(home)
-        stamp = f"{self.fs.time_ns():020d}"
+        # Later than what is there already, whatever the clock says: the newest is kept, and no two are one.
+        newest = max((int(n[:20]) for n in _names(self.fs, home) if n[:20].isdigit()), default=0)
+        stamp = f"{max(self.fs.time_ns(), newest + 1):020d}"
         evidence = {"reason": reason, "at_ns": int(stamp), "files": {}}
         for entry in sorted(self.fs.scandir(self.directory), key=lambda e: e.name):
             # The manifest goes last: until then a reader finds damage, never a wrong index.

@@ -183,7 +183,7 @@ class _Chunker:
         begin, at, stop = self.starts[start], self.starts[line], self._byte_end(line)
         room = self.limit - (self.sizes[line] - self.sizes[start])
         # A bad byte becomes three, so where there may be some, three times as much room is kept.
-        scale = 1 if stop - at == self._size(line, line + 1) else 3
+        scale = 1 if self.is_clean or "\ufffd" not in self.lines[line] else 3
         while at < stop:
             most = at + room // scale
             at = stop if most >= stop else self._cut(at, most)

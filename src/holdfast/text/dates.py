@@ -40,7 +40,7 @@ def bounds(text: str) -> tuple[int, int] | None:
     if found is None:
         return None
     start, end = found
-    return max(start, _LEAST), min(max(end, _LEAST + 1), _MOST)
+    return min(max(start, _LEAST), _MOST - 1), min(max(end, _LEAST + 1), _MOST)
 
 
 def is_before(text: str, other: str) -> bool:

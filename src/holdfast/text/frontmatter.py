@@ -194,6 +194,8 @@ def _links(lines: Sequence[str], first: int, last: int, value: str) -> list[Link
         return found
     placed = [link for n in range(first, min(last, len(lines)) + 1) for link in wikilinks(lines[n - 1], n)]
     # A value that YAML folded may have joined or escaped what stands on its lines: then its first line must do.
+    # What YAML gives as the last line may belong to the next key.
+    placed = placed[: len(found)]
     return placed if [x.target for x in placed] == [x.target for x in found] else found
 
 

@@ -74,12 +74,13 @@ def scan(line: str, number: int, at: int, limit: int) -> Inline | None:
 
 
 class _Scan:
-    __slots__ = ("brackets", "clear", "line", "missing", "number", "out", "runs", "spent", "tagless")
+    __slots__ = ("brackets", "clear", "left", "line", "missing", "number", "out", "runs", "spent", "tagless")
 
     def __init__(self, line: str, number: int) -> None:
         self.line = line
         self.number = number
         self.out = Inline()
+        self.left = 0  # how many tokens may still be taken
         self.tagless = 0  # where the HTML tag that was met last ends
         self.clear = 0  # where the last token ends: a `!` before it is escaped or spent
         self.brackets: list[tuple[int, bool]] = []  # the open `[`, and whether a `!` stands before it
@@ -89,9 +90,9 @@ class _Scan:
 
     def run(self, search: object, match: re.Match[str] | None, limit: int) -> Inline:
         line, out = self.line, self.out
-        tokens = 0
-        while match is not None and tokens < limit:
-            tokens += 1
+        self.left = limit
+        while match is not None and self.left > 0:
+            self.left -= 1
             start, end = match.span()
             char = line[start]
             if char == "[":
@@ -107,8 +108,8 @@ class _Scan:
                 end = self._other(char, start, end)
             self.clear = end
             match = search(line, end)  # type: ignore[operator]
-        out.tokens = tokens
-        if self.brackets:
+        out.tokens = limit - self.left
+        if len(out.links) > 1:  # a link around an image begins before it and is found after it
             out.links.sort(key=lambda x: x[0])
         return out
 
@@ -121,7 +122,8 @@ class _Scan:
             return at + 1
         name, end = found
         self.out.tags.append((at, name))
-        while self.line.startswith("#", end) and (found := tag_at(self.line, end)) is not None:
+        while self.left > 0 and self.line.startswith("#", end) and (found := tag_at(self.line, end)) is not None:
+            self.left -= 1
             self.out.tags.append((end, found[0]))
             end = found[1]
         return end

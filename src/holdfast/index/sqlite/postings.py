@@ -178,8 +178,7 @@ def _build(db: apsw.Connection, docs: Sequence[Doc], replaced: Sequence[int]) ->
 def _next_segment(db: apsw.Connection) -> int:
     with db:
         db.execute("update meta set value = value + 1 where key = 'next_segment'")
-        segment = meta(db, "next_segment")
-    return segment
+    return meta(db, "next_segment")
 
 
 def _insert_segment(db: apsw.Connection, segment: int, docs: Sequence[Doc]) -> Layout | None:

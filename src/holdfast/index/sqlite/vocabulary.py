@@ -37,6 +37,8 @@ def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, l
 
     Misspellings share the first letter and differ by one edit, or by two from 7 letters on.
     """
+    if len(term) == 1 and not term.isascii() and (begun := prefix(db, corpus, term)) is not None:
+        return begun, [term + "…"]  # one character of a script written without spaces: the pairs that begin with it
     if len(term) < 4 or not term.isalpha():
         return None
     found = [x for x in _beginning(db, corpus, term, CANDIDATES) if len(x[0]) <= len(term) + 4]
