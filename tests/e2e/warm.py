@@ -7,7 +7,6 @@ What depends on those is tested with the cold command (tests/e2e/test_terminal.p
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -61,8 +60,8 @@ def child(request: dict[str, Any]) -> int:
         os.dup2(file, fd)
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8")
-    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", line_buffering=True)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -93,7 +92,7 @@ def serve() -> None:
 
     import holdfast.cli.app  # noqa: F401
 
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.dup(1)
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
@@ -103,8 +102,7 @@ def serve() -> None:
             finally:
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        answers.flush()
+        os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 if __name__ == "__main__":

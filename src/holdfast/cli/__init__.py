@@ -16,6 +16,10 @@ def main() -> None:
     # numpy's BLAS starts a thread for each core when it is loaded, which costs more than the rest of a short command;
     # nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from holdfast.cli.app import run
+    try:
+        from holdfast.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

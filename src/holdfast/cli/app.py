@@ -233,7 +233,7 @@ def parse(
 
 def run(args: list[str]) -> int:
     """Run the command line and return its exit code; errors go to stderr, as JSON where JSON was asked for."""
-    output.use_utf8()
+    output.prepare()
     options = args[: args.index("--")] if "--" in args else args
     as_json = "--json" in options or "--jsonl" in options
     try:
@@ -251,8 +251,7 @@ def run(args: list[str]) -> int:
         return output.error(UserError(_message(e), hint=_usage_hint(e)), as_json)
     except HoldfastError as e:
         return output.error(e, as_json)
-    except BrokenPipeError:
-        # The reader of a pipe has gone; nobody is left to tell.
+    except (output.ReaderGoneError, BrokenPipeError):
         output.leave()
         return 0
     except OSError as e:

@@ -25,8 +25,20 @@ _LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 _JSON = re.compile(r"[\x7f-\x9f\u2028\u2029]")
 
 
-def use_utf8() -> None:
-    """Make stdout and stderr UTF-8, whatever the locale says."""
+class ReaderGoneError(Exception):
+    """The reader of stdout has gone; nobody is left to tell."""
+
+
+def prepare() -> None:
+    """Make stdout and stderr UTF-8, whatever the locale says, and something that can be written to."""
+    for fd in (0, 1, 2):
+        # A stream that was closed before we began: its number must not go to a file of ours.
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -34,8 +46,11 @@ def use_utf8() -> None:
 
 
 def write(text: str) -> None:
-    """One text and a newline to stdout; bytes of a name that are no UTF-8 as `%XX`."""
-    sys.stdout.write(show_path(text) + "\n")
+    """One text and a newline to stdout; bytes of a name that are no UTF-8 as `%XX`. Raises ReaderGoneError."""
+    try:
+        sys.stdout.write(show_path(text) + "\n")
+    except BrokenPipeError as e:
+        raise ReaderGoneError from e
 
 
 def json_text(value: object) -> str:

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 
 from holdfast.engine.resolve import resolve
-from holdfast.engine.times import rfc3339
+from holdfast.engine.times import bounds, rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, UserError
 from holdfast.files import notes
@@ -16,7 +16,6 @@ from holdfast.index.base import NoteRow
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Value, key_path, show_digest, show_path, sort_key
 from holdfast.results import Listed, Listing, Note
-from holdfast.text.dates import bounds
 from holdfast.text.names import NOTE_SUFFIXES
 from holdfast.text.note import parse
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from holdfast.config import Config
+from holdfast.engine.times import bounds
 from holdfast.index.base import ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
 from holdfast.model import Chunk, Link, Parsed, Value, fold, show_path
 from holdfast.text.chunk import chunk, chunk_digest
-from holdfast.text.dates import bounds
 from holdfast.text.names import tail
 from holdfast.text.note import parse
 from holdfast.text.permalink import permalink

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Protocol
 
+from holdfast.engine.times import bounds
 from holdfast.errors import QueryError
 from holdfast.index.base import Condition, Search
 from holdfast.model import Filter, Query, fold
-from holdfast.text.dates import bounds
 
 VALUES_COMPARED = 2_000
 

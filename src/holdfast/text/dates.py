@@ -1,7 +1,8 @@
 """The dates of the format: ISO year, month, day or instant, and the time each of them covers.
 
 Text stays text everywhere; what lives here says whether a text is a date and which nanoseconds it means. An instant
-may have a `T` or a space before its time; seconds, a fraction and a zone are optional. Without a zone it is UTC.
+may have a `T` or a space before its time; seconds, a fraction and a zone are optional. Without a zone it is taken as
+UTC here, where nothing is known of the place; engine.times has the local reading.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def is_date(text: str) -> bool:
 def is_instant(text: str) -> bool:
     """Whether `text` is a date with a time of day."""
     return len(text) >= 16 and _interval(text) is not None
+
+
+def has_zone(text: str) -> bool:
+    """Whether `text` is a date that states its zone."""
+    match = _DATE.fullmatch(text)
+    return match is not None and match["zone"] is not None
 
 
 def bounds(text: str) -> tuple[int, int] | None:

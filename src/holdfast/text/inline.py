@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Callable
 
 from holdfast.model import Link
 from holdfast.text.links import WIKILINK, destination, markdown_link, wikilink
@@ -88,7 +89,9 @@ class _Scan:
         self.missing: set[str] = set()  # closers that do not follow on this line
         self.runs: dict[int, list[int]] | None = None
 
-    def run(self, search: object, match: re.Match[str] | None, limit: int) -> Inline:
+    def run(
+        self, search: Callable[[str, int], re.Match[str] | None], match: re.Match[str] | None, limit: int
+    ) -> Inline:
         line, out = self.line, self.out
         self.left = limit
         while match is not None and self.left > 0:
@@ -107,7 +110,7 @@ class _Scan:
             else:
                 end = self._other(char, start, end)
             self.clear = end
-            match = search(line, end)  # type: ignore[operator]
+            match = search(line, end)
         out.tokens = limit - self.left
         if len(out.links) > 1:  # a link around an image begins before it and is found after it
             out.links.sort(key=lambda x: x[0])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast.model import Link, Observation, Problem, Relation
-from holdfast.text.inline import COMMENT, HTML_COMMENT, Inline, scan
+from holdfast.text.inline import COMMENT, MATH, Inline, scan
 from holdfast.text.lines import item
 
 MARKS = 100_000
@@ -24,8 +24,7 @@ _QUOTE = re.compile(r"(?:[ \t]*+>)++[ \t]?")
 _ITEM = re.compile(r"[-*+](?:[ \t]+|\Z)")
 _ANY_ITEM = re.compile(r"[ \t]*+(?:[-*+]|[0-9]{1,9}[.)])(?:[ \t]|\Z)")
 _NUMBERED = re.compile(r"[0-9]{1,9}[.)](?:[ \t]+|\Z)")
-# What a block that is not a paragraph's next line begins with; a comment inside a paragraph does not reach over it.
-_BLOCK = re.compile(r"[ \t]*(?:\Z|#{1,6}(?:[ \t]|\Z)|>|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```|~~~)")
+# What may stand before a block of math.
 _PREFIX = re.compile(r"[ \t>]*+(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?\Z")
 _BLANKS = " \t"
 
@@ -60,9 +59,9 @@ def walk(lines: Sequence[str], first: int, last: int) -> Body:
     at = first
     while at < last and walker.left > 0:
         at = walker.take(at)
-    if at < last:
-        message = f"over {MARKS} links, tags and headings: from here on all is text; split the note"
-        walker.body.problems.append(Problem(at + 1, message))
+    if walker.left <= 0:
+        message = f"{MARKS} links, tags and headings end here: what follows is read as text; split the note"
+        walker.body.problems.append(Problem(at, message))
     return walker.body
 
 
@@ -233,11 +232,12 @@ class _Walk:
     def _close(self, at: int, line: str, inline: Inline, in_quote: bool) -> int:
         """Skip the first comment or block of math that opens on the line and closes below."""
         for start, closer in inline.opens:
-            prefix = line[:start]
-            begins = not prefix.strip(" \t>") if closer == COMMENT else _PREFIX.match(prefix) is not None
-            if not begins and closer != HTML_COMMENT:
+            # An HTML comment may begin anywhere, the others only where a line, or an item for math, begins.
+            if closer == COMMENT and line[:start].strip(" \t>"):
                 continue
-            end = self._find(closer, at, in_quote, begins)
+            if closer == MATH and not _PREFIX.match(line[:start]):
+                continue
+            end = self._find(closer, at, in_quote)
             if end:
                 inline.cut(start, len(line))
                 self.paragraph, self.was_blank = -1, False
@@ -245,15 +245,13 @@ class _Walk:
                 return end
         return at + 1
 
-    def _find(self, closer: str, at: int, in_quote: bool, begins: bool) -> int:
-        """The line below `at` that holds `closer`, 0 if none does within reach."""
+    def _find(self, closer: str, at: int, in_quote: bool) -> int:
+        """The line below `at` that holds `closer`, 0 if none does, or none in the quote that `at` is in."""
         n = max(at + 1, self.missing.get(closer, 0))
         lines = self.lines
         while n < self.last:
             line = lines[n]
-            if (in_quote and not line.lstrip(_BLANKS).startswith(">")) or (
-                not begins and not in_quote and _BLOCK.match(line)
-            ):
+            if in_quote and not line.lstrip(_BLANKS).startswith(">"):
                 break
             if closer in line:
                 return n

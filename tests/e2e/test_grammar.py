@@ -1,0 +1,29 @@
+"""Every case of the note format's grammar through the command."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.command import COMMAND, ROOT, Command
+
+CASES = ROOT.parent / "shared" / "cases"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"SKIPPED LOUDLY: no grammar cases in {CASES.name}/ beside the checkout")
+def test_grammar_cases(own: Command) -> None:
+    done = subprocess.run(
+        [sys.executable, CASES / "check_grammar.py", CASES / "grammar.yaml", shlex.quote(COMMAND), "--batch"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={k: v for k, v in own.env.items() if k != "PYTHONWARNINGS"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed, failed = done.stdout.splitlines()[-1].split(", ")
+    assert int(passed.split()[0]) > 50
+    assert failed == "0 failed"
