@@ -29,6 +29,7 @@ def _local(ns: int) -> int:
     """The instant at which a local clock shows what a UTC clock shows at `ns`."""
     try:
         shown = (_EPOCH + timedelta(seconds=ns // 1_000_000_000)).replace(tzinfo=None)
-        return int(shown.astimezone(UTC).timestamp()) * 1_000_000_000 + ns % 1_000_000_000
+        local = int(shown.astimezone(UTC).timestamp()) * 1_000_000_000 + ns % 1_000_000_000
+        return max(-(1 << 63), min(local, (1 << 63) - 1))
     except (OverflowError, ValueError, OSError):
         return ns  # at the ends of time no zone is known
