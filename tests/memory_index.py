@@ -423,7 +423,9 @@ class _Words:
 
     def beginning(self, text: str, most: int = 256, best: int = 16) -> list[str]:
         """The most frequent of the first terms, in order, that begin with `text`."""
-        return self._frequent([t for t in sorted(self.entries) if t.startswith(text)][:most])[:best]
+        found = self._frequent([t for t in sorted(self.entries) if t.startswith(text)][:most])[:best]
+        shorter = [text[:end] for end in range(len(text) - 1, max(2, len(text) - 5), -1)]
+        return found or [t for t in shorter if t in self.entries][:1]
 
     def _frequent(self, terms: list[str]) -> list[str]:
         return sorted(terms, key=lambda t: (-len(self.entries[t]), t))

@@ -32,8 +32,6 @@ class Config:
     scrub_slice_bytes: int = 64 * MIB
     lock_wait_s: float = 30.0
     look_ms: int = 300
-    slow_read_ms: float = 5.0
-    parallel_files: int = 64
     move_share: float = 0.6
 
     # Index
@@ -46,7 +44,6 @@ class Config:
     budget_tokens: int = 4000
     query_terms: int = 128
     scan_s: float = 20.0
-    scan_budget_bytes: int = 256 * MIB
     background: bool = True
 
     def index_limit(self, note_bytes: int) -> int:
@@ -66,7 +63,7 @@ def load(text: str, environ: Mapping[str, str] | None = None) -> tuple[str | Non
     known = {f.name for f in fields(Config)}
     values: dict[str, Any] = {k: v for k, v in table.items() if k in known}
     for name in known:
-        if (stated := (environ or os.environ).get(f"HOLDFAST_{name.upper()}")) is not None:
+        if (stated := (os.environ if environ is None else environ).get(f"HOLDFAST_{name.upper()}")) is not None:
             values[name] = stated
     base = Config()
     return vault_id, replace(base, **{k: _coerce(k, v, getattr(base, k)) for k, v in values.items()})

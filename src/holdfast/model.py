@@ -42,6 +42,10 @@ def sort_key(path: str) -> bytes:
     return (head.replace(b"/", b"\0") + b"\0\0" if head else b"\0") + name
 
 
+KEY_END = b"\xff" * 256
+"""Greater than every sort key: no name has more than 255 bytes."""
+
+
 def key_path(key: bytes) -> str:
     """The path whose sort key is `key`."""
     head, _, name = key.rpartition(b"\0")

@@ -14,7 +14,7 @@ from holdfast.engine.look import look_first
 from holdfast.engine.parse import parse_file
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
-from holdfast.engine.stopgap import Stopgap
+from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
 from holdfast.errors import HoldfastError, PathNotAllowed
@@ -43,7 +43,9 @@ class Vault:
     ) -> Vault:
         """The vault at `path`, any folder; nothing is written into it. Raises VaultMissing and ConfigError."""
         state = os.fspath(state_dir) if state_dir is not None else None
-        return cls(Workspace(fs or FileSystem(), os.fspath(path), state, config, environ or os.environ))
+        return cls(
+            Workspace(fs or FileSystem(), os.fspath(path), state, config, os.environ if environ is None else environ)
+        )
 
     @staticmethod
     def find(start: str | os.PathLike[str] = ".") -> str:
@@ -119,9 +121,7 @@ class Vault:
         """Notes in path order, all or those under `path`."""
         if sync:
             look_first(self._ws, [])
-        index = reading.usable(self._ws)
-        if index is None or not index.meta("full"):
-            index = self._stopgap.index([])
+        index, _ = usable_index(self._ws, self._stopgap, [])
         return reading.list_notes(self._ws, index, path, after, limit)
 
     def status(self) -> Status:

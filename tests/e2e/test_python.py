@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_results_are_frozen_dataclasses_with_the_names_of_the_json(sample: Path,
     with Vault.open(sample, state_dir=tmp_path) as vault:
         synced = vault.sync()
         answer = vault.recall("espresso")
-        results = [
+        results: list[Any] = [
             synced,
             answer,
             answer.hits[0],

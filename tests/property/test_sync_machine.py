@@ -13,9 +13,9 @@ import tempfile
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from holdfast import Config, Vault
 from holdfast.engine.record import read_note
@@ -33,16 +33,22 @@ from tests.memory_index import MemoryIndex, rank_all
 
 CONFIG = Config(background=False, batch_notes=4, overlay_chunks=5, overlay_first=7, lock_wait_s=0.5, look_ms=5_000)
 STEPS = int(os.environ.get("HOLDFAST_STEPS", "0"))
+SHRINKS = os.environ.get("HOLDFAST_SHRINK", "0") != "0"
+"""Making a failing history short takes minutes; by default it is printed as it came."""
 
 FOLDERS = ["", "a/", "b/", "a/c/", "a-b/"]
 NAMES = ["n1.md", "n2.md", "Plan.MD", "t.txt", "ünï.md", "pic.png", "\udcff.md"]
 HEADERS = [
     b"",
-    b"---\ntitle: Plan\ntags: [home, work/desk]\naliases: [x/plan, y/plan]\npermalink: p/one\n"
-    b"modified: 2024-05-01\n---\n",
+    (
+        b"---\ntitle: Plan\ntags: [home, work/desk]\naliases: [x/plan, y/plan]\npermalink: p/one\n"
+        b"modified: 2024-05-01\n---\n"
+    ),
     b"---\ntype: task\nauthor: Ana\nvalid_from: 2023-01\nvalid_to: 2025\nstatus: open\n---\n",
-    b"---\ntype: conversation\n---\n"
-    b"<!-- turn 1 Ana 2024-05-01T10:00:00Z -->\nI planted tomatoes.\n<!-- turn 2 Bo -->\nWhy?\n",
+    (
+        b"---\ntype: conversation\n---\n"
+        b"<!-- turn 1 Ana 2024-05-01T10:00:00Z -->\nI planted tomatoes.\n<!-- turn 2 Bo -->\nWhy?\n"
+    ),
     b"---\nbroken: [\n---\n",
     b"\xef\xbb\xbf# Marked\r\n",
 ]
@@ -84,7 +90,6 @@ class SyncMachine(RuleBasedStateMachine):
         os.mkdir(self.root)
         self.serial = 0
         self.vault: Vault | None = None
-        self.is_settled = False
 
     @initialize(has_id=st.booleans())
     def begin(self, has_id: bool) -> None:
@@ -111,8 +116,7 @@ class SyncMachine(RuleBasedStateMachine):
         return [f[len(self.root) + 1 :] for f in found]
 
     def pick(self, n: int) -> str | None:
-        found = self.files()
-        self.is_settled = False
+        found = [f for f in self.files() if os.path.isfile(f"{self.root}/{f}")]
         return f"{self.root}/{found[n % len(found)]}" if found else None
 
     def at(self, path: str) -> str | None:
@@ -128,7 +132,6 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(path=places, body=bodies)
     def write(self, path: str, body: bytes) -> None:
-        self.is_settled = False
         if full := self.at(path):
             put(full, body)
 
@@ -173,7 +176,6 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(old=st.sampled_from(FOLDERS[1:]), new=st.sampled_from(["a", "b", "d", "a/c", "d/e"]))
     def rename_folder(self, old: str, new: str) -> None:
-        self.is_settled = False
         source, target = f"{self.root}/{old.rstrip('/')}", f"{self.root}/{new}"
         if os.path.isdir(source) and not os.path.lexists(target):
             try:
@@ -210,9 +212,11 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(folder=st.sampled_from(FOLDERS))
     def delete_folder(self, folder: str) -> None:
-        self.is_settled = False
-        if folder and os.path.isdir(f"{self.root}/{folder}"):
-            shutil.rmtree(f"{self.root}/{folder}")
+        full = f"{self.root}/{folder}".rstrip("/")
+        if folder and os.path.islink(full):
+            os.unlink(full)
+        elif folder and os.path.isdir(full):
+            shutil.rmtree(full)
 
     @rule(folder=st.sampled_from(["a", "b", "d/e/f"]))
     def make_folder(self, folder: str) -> None:
@@ -220,7 +224,6 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(folder=st.sampled_from(FOLDERS), text=st.sampled_from(IGNORES))
     def ignore(self, folder: str, text: bytes) -> None:
-        self.is_settled = False
         if full := self.at(f"{folder}.gitignore"):
             put(full, text)
 
@@ -231,7 +234,6 @@ class SyncMachine(RuleBasedStateMachine):
 
     @rule(folder=st.sampled_from(["a", "b"]))
     def put_a_link_in_the_place_of_a_folder(self, folder: str) -> None:
-        self.is_settled = False
         full, aside = f"{self.root}/{folder}", f"{self.root}/moved-{folder}"
         if os.path.isdir(full) and not os.path.islink(full) and not os.path.lexists(aside):
             os.rename(full, aside)
@@ -249,7 +251,7 @@ class SyncMachine(RuleBasedStateMachine):
         assert self.vault is not None
         self.make_sure_there_is_something()
         self.vault.sync()
-        self.is_settled = True
+        self.compare_with_a_rebuild()
 
     @rule(checksum=st.booleans())
     def sync_twice(self, checksum: bool) -> None:
@@ -265,7 +267,6 @@ class SyncMachine(RuleBasedStateMachine):
             self.vault.sync(paths=tuple(paths))
         except PathNotAllowed:
             note("through a link")
-        self.is_settled = False
 
     @rule(question=st.sampled_from(QUESTIONS), look=st.booleans(), by=st.sampled_from(["passage", "note"]))
     def recall(self, question: str, look: bool, by: Any) -> None:
@@ -280,7 +281,7 @@ class SyncMachine(RuleBasedStateMachine):
         assert self.vault is not None
         self.make_sure_there_is_something()
         self.vault.rebuild()
-        self.is_settled = True
+        self.compare_with_a_rebuild()
 
     @rule()
     def reopen(self) -> None:
@@ -315,19 +316,15 @@ class SyncMachine(RuleBasedStateMachine):
             fs.bury()
             self.vault = None
             self.open()
-        self.is_settled = False
 
     def make_sure_there_is_something(self) -> None:
         """A vault without any file counts as missing (fault/test_absence.py)."""
-        put(f"{self.root}/always.md", b"# Always\n\nHere.\n") if not self.files() else None
+        if not os.path.isfile(f"{self.root}/always.md"):
+            put(f"{self.root}/always.md", b"# Always\n\nHere.\n")
 
     # What must hold
 
-    @invariant()
-    def index_equals_a_rebuild(self) -> None:
-        if not self.is_settled:
-            return
-        self.is_settled = False
+    def compare_with_a_rebuild(self) -> None:
         self.serial += 1
         with Vault.open(
             self.root, state_dir=f"{self.base}/fresh-{self.serial}", config=CONFIG, environ={"_": "_"}
@@ -358,9 +355,11 @@ class SyncMachine(RuleBasedStateMachine):
             return
         tops = rank_all(oracle, search, by)
         assert [t.score for t in tops[:10]] == pytest.approx([h.score for h in answer.hits], abs=2e-4), question
-        scores = {line(oracle, t.note, t.ord): t.score for t in tops}
+        scores: dict[tuple[str, int], list[float]] = {}
+        for t in tops:
+            scores.setdefault(line(oracle, t.note, t.ord), []).append(t.score)
         for hit in answer.hits:
-            assert scores[hit.path, hit.line] == pytest.approx(hit.score, abs=2e-4), (question, hit)
+            assert any(abs(s - hit.score) < 2e-4 for s in scores[hit.path, hit.line]), (question, hit)
 
     def check_texts(self, answer: Answer, *, is_fresh: bool) -> None:
         """Every text that is shown stands in a note that is there, where the hit says."""
@@ -410,6 +409,8 @@ def test_the_index_is_what_a_rebuild_makes() -> None:
             deadline=None,
             derandomize=not STEPS,
             database=None,
+            report_multiple_bugs=False,
+            phases=[Phase.generate, Phase.shrink] if SHRINKS else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -116,7 +116,7 @@ def sync(
     with _opened(s) as v, output.progress("Reading notes") as progress:
         done = v.sync(vectors=vectors, checksum=checksum, accept_empty=accept_empty, progress=progress)
     output.show(done, s.as_json, lambda x: output.synced(x, explain), explained=explain)
-    if done.quarantined:
+    if done.quarantined or done.skipped.get("unverified"):
         raise typer.Exit(PROBLEMS)
 
 

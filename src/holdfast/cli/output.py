@@ -15,6 +15,9 @@ from holdfast.errors import HoldfastError
 from holdfast.model import show_path
 from holdfast.results import Answer, Created, Hit, Listing, Note, Rebuilt, Result, Status, Synced
 
+# A damaged index that a command could not work around is rebuilt meanwhile: trying again helps.
+RETRY = 75
+
 R = TypeVar("R", bound=Result)
 
 # A note must not be able to drive the terminal it is shown on.
@@ -80,11 +83,11 @@ def show(result: R, as_json: bool, as_text: Callable[[R], str], *, explained: bo
 def error(e: HoldfastError, as_json: bool) -> int:
     """Print an error on one line of stderr and return its exit code."""
     if as_json:
-        line = json_text({"error": {**e.to_dict(), "exit": e.exit or 1}})
+        line = json_text({"error": {**e.to_dict(), "exit": e.exit or RETRY}})
     else:
         line = f"holdfast: {_line(e.message)} {_line(e.hint)}".rstrip()
     sys.stderr.write(show_path(line) + "\n")
-    return e.exit or 1
+    return e.exit or RETRY
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from holdfast.files.scan import Directory, Scan
-from holdfast.model import Witness
+from holdfast.model import KEY_END, Witness
 from holdfast.text.names import NOTE_SUFFIXES
 
 PAGE = 4096
@@ -94,12 +94,12 @@ def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
                 found.is_all_new = not rows and len(found.added) == len(directory.files) and not directory.unreadable
         yield found
     rest = Difference()
-    rest.removed = [row[0] for row in known.below(b"\xff" * 5)]
+    rest.removed = [row[0] for row in known.below(KEY_END)]
     yield rest
 
 
 def _after_subtree(prefix: bytes) -> bytes:
-    return b"\xff" * 5 if prefix == b"\0" else prefix[:-2] + b"\1"
+    return KEY_END if prefix == b"\0" else prefix[:-2] + b"\1"
 
 
 def _compare(directory: Directory, rows: list[Witness], found: Difference) -> None:

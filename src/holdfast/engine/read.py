@@ -14,7 +14,7 @@ from holdfast.files import notes
 from holdfast.files.paths import is_note, safe_path
 from holdfast.index.base import NoteRow
 from holdfast.index.sqlite.store import SqliteIndex
-from holdfast.model import Value, key_path, show_digest, show_path, sort_key
+from holdfast.model import KEY_END, Value, key_path, show_digest, show_path, sort_key
 from holdfast.results import Listed, Listing, Note
 from holdfast.text.names import NOTE_SUFFIXES
 from holdfast.text.note import parse
@@ -116,7 +116,7 @@ def list_notes(ws: Workspace, index: SqliteIndex, under: str, after: str, limit:
     """Notes in path order: all, or those in the folder `under`; at most `limit` of them, behind the path `after`."""
     if limit < 1:
         raise QueryError(f"The limit is {limit}.", hint="Ask for at least one note.")
-    lo, hi = b"", b"\xff" * 5
+    lo, hi = b"", KEY_END
     if under.strip("/") not in ("", "."):
         path = safe_path(ws.root, under)
         row = index.note_by_key(sort_key(path))

@@ -13,11 +13,11 @@ from holdfast.engine.budget import fit
 from holdfast.engine.look import look_first
 from holdfast.engine.passages import Passage, read_passages
 from holdfast.engine.rank import Ranked, rank
-from holdfast.engine.scope import make_search, unmet
-from holdfast.engine.stopgap import Stopgap
+from holdfast.engine.scope import SHOWN, make_search, unmet
+from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault, IndexTooNew, QueryError
+from holdfast.errors import IndexFault, QueryError
 from holdfast.index.base import ChunkRow, Newest, NoteRow, Search, Signals
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
@@ -63,7 +63,7 @@ def recall(
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
     degraded: list[str] = []
     behind = look_first(ws, degraded) if look else None
-    index, via = _usable(ws, stopgap, degraded)
+    index, via = usable_index(ws, stopgap, degraded)
     if via == "scan":
         behind = stopgap.behind
     query = parse_query(question, index.has_field, ws.config.query_terms)
@@ -93,21 +93,6 @@ def recall(
     return fit(Answer(question, tuple(hits), receipt, 0), budget)
 
 
-def _usable(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[SqliteIndex, str]:
-    """The published index if it covers all notes, else the stopgap, with the reason in `degraded`; and which it is."""
-    rebuild = True
-    try:
-        index = ws.index()
-        if index is not None and index.meta("full"):
-            return index, "keyword"
-        reason = "the index is not built yet"
-    except HoldfastError as e:
-        ws.count(f"index_{e.kind}")
-        reason, rebuild = e.message.rstrip("."), not isinstance(e, IndexTooNew)
-    degraded.append(f"{reason}; the notes were searched instead")
-    return stopgap.index(degraded, rebuild=rebuild), "scan"
-
-
 def _remarks(query: Query, index: SqliteIndex) -> list[str]:
     out = list(unmet(query, index))
     if query.cut:
@@ -115,12 +100,12 @@ def _remarks(query: Query, index: SqliteIndex) -> list[str]:
     for word in query.text.split():
         key, colon, value = word.lstrip("-").partition(":")
         if colon and value and key.isidentifier() and key.lower() not in KEYS and not index.has_field(key.lower()):
-            out.append(f"no note has a field “{key}”; “{word}” was searched as words")
+            out.append(f"no note has a field “{key[:SHOWN]}”; “{word[:SHOWN]}” was searched as words")
     return out
 
 
 def _as_typed(field: str, value: str, negated: bool) -> str:
-    return f"{'-' if negated else ''}{field}:{value}"
+    return f"{'-' if negated else ''}{field}:{value[:SHOWN]}"
 
 
 def _search(

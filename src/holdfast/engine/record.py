@@ -29,7 +29,7 @@ def reading_identity(config: Config) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A parsed note with its chunks, texts included; `cut` says which cap was reached, "" if none."""
+    """A parsed note with its chunks, texts included; `cut` says which limit was reached, "" if none."""
 
     parsed: Parsed
     chunks: list[Chunk]
@@ -41,7 +41,7 @@ def read_note(data: bytes, path: str, chunk_tokens: int) -> Note:
     document = parse(data, show_path(path))
     parsed = document.parsed
     chunks = chunk(document, chunk_tokens)
-    cut = ""
+    cut = document.limit
     if len(chunks) > CHUNKS_MAX:
         chunks, cut = chunks[:CHUNKS_MAX], f"only its first {CHUNKS_MAX:,} chunks are searched"
     elif len(parsed.links) > LINKS_MAX:

@@ -12,6 +12,7 @@ from holdfast.index.base import Condition, Search
 from holdfast.model import Filter, Query, fold
 
 VALUES_COMPARED = 2_000
+SHOWN = 80
 
 
 class Fields(Protocol):
@@ -69,4 +70,4 @@ def unmet(query: Query, index: Fields) -> Iterator[str]:
         known = [v for key in fields for v in index.field_values(key, VALUES_COMPARED)]
         near = get_close_matches(c.values[0], known, n=1) if c.values else []
         meant = f"; the nearest is {f.field}:{near[0]}" if near else ""
-        yield f"no note has {f.field}:{f.value}{meant}"
+        yield f"no note has {f.field}:{f.value[:SHOWN]}{meant}"

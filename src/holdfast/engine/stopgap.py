@@ -8,15 +8,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 from holdfast.engine.sync import scan_into
 from holdfast.engine.workspace import Workspace
+from holdfast.errors import HoldfastError, IndexTooNew
 from holdfast.index.sqlite.store import SqliteIndex
 
 
+def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[SqliteIndex, str]:
+    """The index to ask, with how it finds: `keyword` for the published one, `scan` for the stopgap.
+
+    The published one is asked if it covers all notes, or if another process is filling it for the first time; what it
+    lacks is said in `degraded`.
+    """
+    rebuild = True
+    try:
+        index = ws.index()
+        if index is not None and index.meta("full"):
+            return index, "keyword"
+        holder = ws.job_holder()
+        if index is not None and holder is not None and (notes := index.counts().notes):
+            degraded.append(f"the first sync is under way (pid {holder.pid}): {notes:,} notes so far were searched")
+            return index, "keyword"
+        reason = "the index is not built yet"
+    except HoldfastError as e:
+        ws.count(f"index_{e.kind}")
+        reason, rebuild = e.message.rstrip("."), not isinstance(e, IndexTooNew)
+    degraded.append(f"{reason}; the notes were searched instead")
+    return stopgap.index(degraded, rebuild=rebuild), "scan"
+
+
 class Stopgap:
+    """The index in memory of one open vault, made when it is first needed."""
+
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
+        self._guard = threading.Lock()
         self._index: SqliteIndex | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self.behind: int | None = None
@@ -26,16 +54,18 @@ class Stopgap:
 
         `rebuild` starts a sync in the background, which is of no use where the index is to be left alone.
         """
-        if self._index is None:
-            self._index = SqliteIndex.in_memory()
-        done = scan_into(self._ws, self._index, int(self._ws.config.scan_s * 1000))
-        self.behind = done.behind
+        with self._guard:
+            if self._index is None:
+                self._index = SqliteIndex.in_memory()
+            done = scan_into(self._ws, self._index, int(self._ws.config.scan_s * 1000))
+            self.behind = done.behind
+            index = self._index
         if done.behind is None or done.behind:
             total = "all" if done.behind is None else f"{done.notes + done.behind:,}"
             degraded.append(f"scanned {done.notes:,} of {total} notes within {self._ws.config.scan_s:g} s")
         if rebuild:
             self._start_rebuild(degraded)
-        return self._index
+        return index
 
     def _start_rebuild(self, degraded: list[str]) -> None:
         if not self._ws.config.background or (self._child is not None and self._child.poll() is None):

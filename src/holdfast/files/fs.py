@@ -204,7 +204,7 @@ class FileSystem:
         try:
             self.unlink(temp)
         except OSError:
-            pass  # a hidden file stays behind, which the next sync removes; the error above is the one to tell
+            pass  # a hidden file stays behind, which a scan reports; the error above is the one to tell
 
     def flock(self, fd: int, *, exclusive: bool, blocking: bool = False) -> bool:
         """Whether the lock was taken; without `blocking`, False means that somebody else holds it.

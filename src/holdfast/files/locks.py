@@ -1,7 +1,7 @@
 """Locks of ours: flock on a small file, so that they end with their process, however it ends.
 
-The lock is the truth; what is written in the file is for people, and is believed only while the file is locked. Lock
-files are never deleted: whoever waits on a deleted one holds something that nobody else will ever look at.
+The lock is the truth; what is written in the file is for people, and is believed only while the file is locked. These
+files are not deleted here: whoever waits on a deleted one holds something that nobody else will ever look at.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class Signals:
     seq: int
     generation: int
     in_scope: Callable[[int, int], bool]
-    """(note id, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
+    """(place in `notes`, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
     remarks: tuple[str, ...] = ()
 
 
@@ -298,7 +298,8 @@ class Index(Protocol):
     def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
         """(note id, link) of every link whose `name` is one of `names`, in (note, ord) order."""
 
-    def list_notes(self, under: str, after: bytes, limit: int) -> list[NoteRow]: ...
+    def list_notes(self, lo: bytes, hi: bytes, after: bytes, limit: int) -> list[NoteRow]:
+        """Notes with lo <= key < hi, behind `after`, in key order."""
 
     def meta(self, key: str) -> str | None: ...
 

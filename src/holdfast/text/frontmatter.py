@@ -30,7 +30,8 @@ _BREAK = re.compile(f"[{_BREAKS}]")
 
 @dataclass(slots=True)
 class Header:
-    """What the header says. `body` is the index of the first line after it; `lines` has the line of each key."""
+    """What the header says. `body` is the index of the first line after it; `lines` has the line of each key; `limit`
+    says which limit it is over, if any."""
 
     body: int = 0
     values: dict[str, Value] = field(default_factory=dict)
@@ -38,14 +39,15 @@ class Header:
     links: list[Link] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     failed: bool = False
+    limit: str = ""
 
 
 class _Refused(Exception):
     """The header has something that the format does not allow, on line `line` of the YAML, counted from 0."""
 
-    def __init__(self, line: int, message: str) -> None:
+    def __init__(self, line: int, message: str, *, is_limit: bool = False) -> None:
         super().__init__(message)
-        self.line = line
+        self.line, self.is_limit = line, is_limit
 
 
 def read(lines: Sequence[str]) -> Header:
@@ -61,7 +63,8 @@ def read(lines: Sequence[str]) -> Header:
     header.body = close + 1
     text = "\n".join(lines[1:close])
     if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
-        return _failed(header, 1, f"the header is over {MAX_BYTES} bytes: move text into the body")
+        message = f"the header is over {MAX_BYTES} bytes: move text into the body"
+        return Header(header.body, problems=[Problem(1, message)], failed=True, limit=message)
     if text:
         _fill(header, text + "\n", lines)
     return header
@@ -78,10 +81,6 @@ def _is_fence(line: str) -> bool:
     return line.startswith("---") and line.rstrip(" \t") == "---"
 
 
-def _failed(header: Header, line: int, message: str) -> Header:
-    return Header(header.body, problems=[Problem(line, message)], failed=True)
-
-
 def _fill(header: Header, text: str, lines: Sequence[str]) -> None:
     """Fill `header` from its YAML, or leave it failed with one problem."""
     spare: dict[str, str | int | None] = {}
@@ -93,8 +92,9 @@ def _fill(header: Header, text: str, lines: Sequence[str]) -> None:
         root = build.run(yaml.parse(text, Loader=_LOADER))
     except (yaml.YAMLError, ValueError, RecursionError, _Refused) as error:
         line = min(max(_line_of(error, text), 0), max(text.count("\n") - 1, 0))
-        failed = _failed(header, line + 2, f"the header does not parse: {_reason(error)}")
-        header.problems, header.failed = failed.problems, True
+        header.problems = [Problem(line + 2, f"the header does not parse: {_reason(error)}")]
+        header.failed = True
+        header.limit = str(error) if isinstance(error, _Refused) and error.is_limit else ""
         return
     back = {ord(str(p)): c for c, p in spare.items()}
     header.values = _translate(root, back) if spare else root
@@ -130,7 +130,7 @@ class _Build:
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 self._place(self.stack.pop()[0])
             elif kind is yaml.AliasEvent:
-                raise _Refused(event.start_mark.line, "aliases are not allowed, write the value out")
+                raise _Refused(event.start_mark.line, "aliases are not allowed, write the value out", is_limit=True)
             elif kind is yaml.DocumentStartEvent:
                 self.documents += 1
                 if self.documents > 1:
@@ -169,7 +169,7 @@ class _Build:
     def _open(self, event: Any, container: dict[str, Value] | list[Value]) -> None:
         line = event.start_mark.line
         if len(self.stack) >= MAX_DEPTH:
-            raise _Refused(line, f"it is nested deeper than {MAX_DEPTH}")
+            raise _Refused(line, f"it is nested deeper than {MAX_DEPTH}", is_limit=True)
         if self.stack and isinstance(self.stack[-1][0], dict) and not self.stack[-1][1]:
             raise _Refused(line, "a key is a list or a mapping, quote it")
         self.stack.append((container, [], {}))

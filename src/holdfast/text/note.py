@@ -33,6 +33,8 @@ class Document:
     """Where the body begins."""
     headings: list[Heading]
     parsed: Parsed
+    limit: str
+    """Which limit of the format the header is over, "" if none."""
 
     @property
     def is_conversation(self) -> bool:
@@ -67,7 +69,7 @@ def parse(data: bytes, path: str) -> Document:
         problems=tuple(problems),
         trust=_trust(header, kind),
     )
-    return Document(source, header.body, body.headings, parsed)
+    return Document(source, header.body, body.headings, parsed, header.limit)
 
 
 def _turns(lines: Sequence[str], first: int) -> tuple[Turn, ...]:

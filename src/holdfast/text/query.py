@@ -36,6 +36,7 @@ def parse_query(text: str, is_field: Callable[[str], bool] = lambda _: False, li
 
     At most `limit` distinct terms are kept, `cut` counts the rest.
     """
+    text = text.encode("utf-8", "replace").decode()  # a lone surrogate is no text, and SQLite takes none
     words: list[str] = []
     phrases: list[tuple[str, ...]] = []
     excluded: list[tuple[str, ...]] = []

@@ -124,6 +124,8 @@ class SqliteIndex:
 
     def find_moved(self, witness: tuple[bytes, int, int, int, int]) -> list[FileRow]:
         key, size, mtime_ns, ctime_ns, inode = witness
+        if not inode:
+            return []  # inodes mean nothing here; size and times alone prove no identity
         return self._files(
             "where f.inode = ? and f.size = ? and f.mtime_ns = ? and f.ctime_ns = ? and f.key <> ?",
             (signed(inode), size, mtime_ns, ctime_ns, key),
@@ -180,7 +182,6 @@ class SqliteIndex:
     def _write_db(self) -> apsw.Connection:
         if self._writer is None:
             self._writer = connect(self.path)
-            # The WAL is moved into the database between batches, not in the middle of one (flush, checkpoint).
         return self._writer
 
     # Asking

@@ -16,6 +16,7 @@ from holdfast.index.sqlite.db import first, rows
 EXPANSIONS = 16
 CANDIDATES = 64
 NEAREST = 3
+STEMMED = 4
 
 Found = tuple[str, Postings]
 
@@ -27,9 +28,16 @@ def postings(db: apsw.Connection, corpus: Corpus, term: str) -> Postings | None:
 
 
 def prefix(db: apsw.Connection, corpus: Corpus, text: str) -> Postings | None:
-    """The first terms that begin with `text`, counted as one; at most EXPANSIONS of them, the most frequent."""
+    """The first terms that begin with `text`, counted as one; at most EXPANSIONS of them, the most frequent.
+
+    Terms are stems and can be shorter than what was typed (`duplicates*`): where none begins so, the longest known
+    beginning of `text` counts, up to STEMMED letters shorter.
+    """
     ranked = _ranked(_beginning(db, corpus, text, CANDIDATES * 4))[:EXPANSIONS]
-    return union([p for _, p in ranked]) if ranked else None
+    if ranked:
+        return union([p for _, p in ranked])
+    shorter = (text[:end] for end in range(len(text) - 1, max(2, len(text) - 1 - STEMMED), -1))
+    return next((p for t in shorter if (p := postings(db, corpus, t)) is not None), None)
 
 
 def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, list[str]] | None:
