@@ -21,7 +21,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 @pytest.fixture(autouse=True, scope="session")
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of the user's reaches a test, and no index of a test reaches the user's state directory."""
-    for name in [n for n in os.environ if n.startswith("HOLDFAST_")]:
+    for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n != "HOLDFAST_SHARED"]:
         del os.environ[name]
     os.environ["HOLDFAST_STATE"] = str(tmp_path_factory.mktemp("state"))
     os.environ["HOLDFAST_BACKGROUND"] = "0"

@@ -60,11 +60,14 @@ def fold(text: str) -> str:
 
 
 def show_digest(digest: bytes) -> str:
+    """`digest` for people and JSON."""
     return "b2-" + digest.hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """A list item with a category, a tag or a time."""
+
     line: int
     category: str | None
     content: str
@@ -76,6 +79,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
+    """A list item that links its note to `target` by a named relation."""
+
     line: int
     type: str
     target: str
@@ -108,6 +113,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
+    """Something on a line that the format does not allow; the rest of the note counts all the same."""
+
     line: int
     message: str
 

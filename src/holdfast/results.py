@@ -29,6 +29,8 @@ class Ready(Result):
 
 @dataclass(frozen=True, slots=True)
 class Created(Result):
+    """A vault with its id; `created` says that it is new."""
+
     vault: str
     id: str
     created: bool
@@ -36,6 +38,8 @@ class Created(Result):
 
 @dataclass(frozen=True, slots=True)
 class ScanReport(Result):
+    """The look at the files: `kind` is first, full or hinted."""
+
     kind: str
     seconds: float
     files: int
@@ -100,6 +104,8 @@ class Hit(Result):
 
 @dataclass(frozen=True, slots=True)
 class Scope(Result):
+    """What was searched, after filters."""
+
     notes: int
     chunks: int
 
@@ -124,6 +130,8 @@ class Receipt(Result):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Result):
+    """The hits for a question, best first, with the receipt; `tokens` is the size of all of it as JSON."""
+
     query: str
     hits: tuple[Hit, ...]
     receipt: Receipt
@@ -147,6 +155,8 @@ class Note(Result):
 
 @dataclass(frozen=True, slots=True)
 class Listed(Result):
+    """A note as lists show it."""
+
     path: str
     title: str
     type: str
@@ -166,6 +176,8 @@ class Listing(Result):
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt(Result):
+    """What was planned and done."""
+
     plan: tuple[Mapping[str, Any], ...]
     done: bool
     freed_bytes: int
@@ -173,6 +185,8 @@ class Rebuilt(Result):
 
 @dataclass(frozen=True, slots=True)
 class Reason(Result):
+    """Why health is not ok, and what to do about it."""
+
     code: str
     message: str
     hint: str
@@ -180,6 +194,8 @@ class Reason(Result):
 
 @dataclass(frozen=True, slots=True)
 class Status(Result):
+    """Health and sizes; docs/interface.md has the keys of each part."""
+
     health: str
     reasons: tuple[Reason, ...]
     vault: Mapping[str, Any]

@@ -28,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         "asked": bench.command("recall", vault, state, question),
         "unlooked": bench.command("recall", vault, state, "--no-sync", question),
     }
-    took = take_turns({n: partial(_cpu, c) for n, c in commands.items()}, bench.size(11, 5))
+    took = take_turns({n: partial(_cpu, c) for n, c in commands.items()}, bench.size(11, 3))
     ms = {name: 1000 * median(values) for name, values in took.items()}
     over = {name: value - ms["bare"] for name, value in ms.items()}
     beside = f"python -c pass: {ms['bare']:.0f} ms"

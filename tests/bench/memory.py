@@ -28,7 +28,7 @@ def _binaries(bench: Bench, bare: int) -> Iterator[Row]:
         notes = ran.json()["notes"] if ran.code == 0 else 0
         yield Row(
             FAMILY,
-            f"2,600 notes + 31 binaries of 80 MB{', RLIMIT_AS 512 MiB' if limit else ''}",
+            f"{bench.size(2_600, 500):,} notes + 31 binaries of 80 MB{', RLIMIT_AS 512 MiB' if limit else ''}",
             "peak resident <= 150 MB" if not limit else "ends well",
             f"{mebibytes(ran.peak_bytes)} peak, {notes:,} notes, exit {ran.code}",
             f"import numpy, apsw: {mebibytes(bare)}",
@@ -50,7 +50,7 @@ def _binaries(bench: Bench, bare: int) -> Iterator[Row]:
 
 
 def _growth(bench: Bench, bare: int) -> Row:
-    sizes = (1_000, 10_000) if bench.quick else (1_000, 10_000, 100_000)
+    sizes = (250, 1_000) if bench.quick else (1_000, 10_000, 100_000)
     peaks = {n: bench.synced(bench.corpus("notes", n))[1].peak_bytes for n in sizes}
     grown = (peaks[sizes[-1]] - peaks[sizes[0]]) / 1e6
     return Row(

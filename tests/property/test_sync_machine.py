@@ -79,7 +79,7 @@ bodies = st.builds(
     st.lists(st.sampled_from(PARTS), max_size=4),
 )
 numbers = st.integers(0, 1_000)
-errors = st.sampled_from([errno.EIO, errno.EACCES, errno.ENOSPC, errno.EMFILE, errno.EINTR])
+errors = st.sampled_from([errno.EIO, errno.EACCES, errno.ENOSPC, errno.EMFILE])
 
 
 class SyncMachine(RuleBasedStateMachine):

@@ -12,6 +12,7 @@ from holdfast.results import Answer, Hit, Receipt
 
 
 def tokens(value: object) -> int:
+    """The tokens of `value` as JSON."""
     return -(-_size(value) // 4)
 
 

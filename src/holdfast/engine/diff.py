@@ -22,6 +22,8 @@ _NOTE_SUFFIXES = tuple(os.fsencode(suffix) for suffix in NOTE_SUFFIXES)
 
 
 class Rows(Protocol):
+    """What is asked of an index here."""
+
     def file_rows(self, after: bytes, limit: int) -> list[Witness]: ...
 
 

@@ -52,6 +52,7 @@ def read_note(data: bytes, path: str, chunk_tokens: int) -> Note:
 
 
 def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:
+    """The rows that the index keeps of `note`, whose bytes have `digest`."""
     parsed = note.parsed
     front = parsed.frontmatter
     return NoteRecord(

@@ -17,10 +17,14 @@ from holdfast.text.permalink import permalink
 
 
 class Names(Protocol):
+    """An index that knows names."""
+
     def named(self, name: str) -> list[NameRow]: ...
 
 
 class Links(Names, Protocol):
+    """An index that knows names and links."""
+
     def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]: ...
 
 

@@ -16,12 +16,15 @@ SHOWN = 80
 
 
 class Fields(Protocol):
+    """An index that knows frontmatter fields."""
+
     def has_field(self, key: str, value: str | None = None) -> bool: ...
 
     def field_values(self, key: str, limit: int) -> list[str]: ...
 
 
 def make_search(query: Query) -> Search:
+    """The question as the index takes it; raises QueryError for a date that is none."""
     return Search(
         words=query.words,
         repeats=query.repeats,

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from holdfast.config import Config, load
 from holdfast.engine.record import reading_identity
-from holdfast.errors import ConfigError, DiskFull, IndexFault, NotFound, ResourceFault, VaultMissing
+from holdfast.errors import ConfigError, DiskFull, FileLimit, IndexFault, NotFound, ResourceFault, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
@@ -118,15 +118,19 @@ class Workspace:
         """Be the one process that scans this vault; raises VaultBusy after `wait_s`."""
         self._system(lambda: self.fs.makedirs(self.directory))
         lock = JobLock(self.fs, self.directory + "/job.lock")
-        lock.acquire(verb, wait_s)
+        self._system(lambda: lock.acquire(verb, wait_s))
         try:
             yield
         finally:
-            lock.release()
+            self._system(lock.release)
 
     def job_holder(self) -> Holder | None:
         """Who scans this vault now; None if nobody does."""
-        return JobLock(self.fs, self.directory + "/job.lock").holder()
+        try:
+            return JobLock(self.fs, self.directory + "/job.lock").holder()
+        except OSError:
+            self.count("job_lock_unreadable")
+            return None
 
     def count(self, name: str) -> None:
         """A caught error that `status` shows."""
@@ -138,6 +142,8 @@ class Workspace:
         except OSError as e:
             if e.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull("The disk of the index is full; notes are not touched.") from e
+            if e.errno in (errno.EMFILE, errno.ENFILE):
+                raise FileLimit(f"The limit of open files ({self.fs.open_files_limit()}) is reached.") from e
             raise ResourceFault(
                 f"The index directory {self.directory} cannot be used: {e.strerror}.",
                 hint="Make it writable, or name another by --state-dir.",
@@ -148,14 +154,14 @@ def read_settings(fs: FileSystem, root: str) -> str | None:
     """The text of the vault's settings file, or None if it has none."""
     try:
         fd = fs.open_read(f"{root}/{SETTINGS}")
+        try:
+            return fs.read_all(fd).decode("utf-8", "replace")
+        finally:
+            fs.close(fd)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as e:
         raise ConfigError(f"{SETTINGS} cannot be read: {e.strerror}.") from e
-    try:
-        return fs.read_all(fd).decode("utf-8", "replace")
-    finally:
-        fs.close(fd)
 
 
 def find_vault(fs: FileSystem, start: str) -> str:
@@ -177,6 +183,7 @@ def find_vault(fs: FileSystem, start: str) -> str:
 
 
 def default_state_dir(environ: Mapping[str, str]) -> str:
+    """Where indexes are kept unless told otherwise: $XDG_STATE_HOME/holdfast, or what the system uses for it."""
     if environ.get("XDG_STATE_HOME"):
         return environ["XDG_STATE_HOME"] + "/holdfast"
     from platformdirs import user_state_dir

@@ -25,6 +25,11 @@ def look_at(fs: FileSystem, root: str, path: str, inode_mask: int = INODE_MASK) 
         here = "/".join(folders[: i + 1])
         if rules is not None and rules.ignores(folder, is_dir=True):
             return None
+        try:
+            if not stat.S_ISDIR(fs.lstat(f"{root}/{here}").st_mode):
+                return None  # what lies behind a link is not part of the vault
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         rules = _own_rules(fs, root, here, rules)
     if rules is not None and rules.ignores(name):
         return None

@@ -210,6 +210,8 @@ class Newest:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
+    """How much there is: change number, notes, chunks, files of any kind, notes set aside."""
+
     seq: int
     notes: int
     chunks: int

@@ -265,8 +265,8 @@ class Generations:
             path = stack.pop()
             try:
                 entries = self.fs.scandir(path)
-            except FileNotFoundError:
-                continue
+            except OSError:
+                continue  # gone, or it may not be asked: what is reported then is what could be seen
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     stack.append(f"{path}/{entry.name}")
@@ -274,7 +274,7 @@ class Generations:
                 try:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     count += 1
-                except FileNotFoundError:
+                except OSError:
                     continue
         return total, count
 

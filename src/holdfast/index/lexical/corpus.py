@@ -27,6 +27,8 @@ Fetch = Callable[[int, int], Postings | None]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
+    """A published segment: its id and where its notes lie."""
+
     id: int
     layout: Layout
 

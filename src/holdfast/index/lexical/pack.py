@@ -88,6 +88,7 @@ class Layout:
 
 
 def slots_needed(chunks: int, notes: int) -> int:
+    """The slots that a segment of so many chunks and notes takes."""
     return GAP + chunks + notes * (1 + 2 * GAP)
 
 

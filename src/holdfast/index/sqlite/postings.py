@@ -274,6 +274,7 @@ def _publish(
 
 
 def meta(db: apsw.Connection, key: str) -> int:
+    """A counter of the index."""
     row = first(db, "select value from meta where key = ?", (key,))
     return int(row[0])
 

@@ -22,6 +22,7 @@ Found = tuple[str, Postings]
 
 
 def postings(db: apsw.Connection, corpus: Corpus, term: str) -> Postings | None:
+    """Where `term` stands in live notes, or None if it stands nowhere."""
     row = first(db, "select id from term where t = ?", (term,))
     found = corpus.postings(row[0]) if row else None
     return found if found is not None and len(found[0]) else None
