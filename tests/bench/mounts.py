@@ -18,12 +18,12 @@ from tests.bench.slow_fs import SlowMount
 FAMILY = "mount"
 
 FILES = 1_460
-STAT_S = 0.22
+STAT_MS = 220
 LIST_S = 0.005
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    files, stat_s = bench.size(FILES, 300), bench.size(220, 40) / 1000
+    files, stat_s = bench.size(FILES, 300), bench.size(STAT_MS, 40) / 1000
     source = bench.copy(bench.corpus("notes", bench.size(2_600, 1_000)))
     for path in note_files(source)[files:]:
         path.unlink()
@@ -142,7 +142,7 @@ def _recall(bench: Bench, source: Path, state: Path, stat_s: float) -> Row:
 
 def _first(bench: Bench, source: Path, files: int) -> Row:
     """A tenth of the delay, for whatever is not done side by side shows just as well."""
-    stat_s = bench.size(22, 3) / 1000
+    stat_s = bench.size(STAT_MS // 10, 3) / 1000
     fs = _mount(source, stat_s)
     with Vault.open(source, state_dir=bench.folder("state"), fs=fs) as vault:
         took = _wall(vault.sync)

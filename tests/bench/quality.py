@@ -36,7 +36,7 @@ def _made(bench: Bench, script: str, data: str) -> Path:
     """The vault and golden questions that a script of the shared folder makes of its data."""
     source, writer = bench.shared(data), bench.shared(script)
     out = bench.folder(writer.stem)
-    subprocess.run([sys.executable, str(writer), str(source), str(out)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-B", str(writer), str(source), str(out)], check=True, stdout=subprocess.DEVNULL)
     return out
 
 

@@ -60,7 +60,7 @@ class Bench:
                 writer = self.shared("corpus.py")
             except Skipped:
                 writer = Path(__file__).with_name("corpus.py")
-            command = [sys.executable, str(writer), str(making), str(notes), *options.get(kind, [])]
+            command = [sys.executable, "-B", str(writer), str(making), str(notes), *options.get(kind, [])]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             making.rename(path)
         return path

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import apsw
 
-from holdfast import Vault
+from holdfast import Config, Vault
 from tests.bench.measure import Row, cpu_s, median, percentile, run, take_turns, walk
 from tests.bench.setup import Bench, Skipped, index_directory, note_files
 
@@ -83,7 +83,8 @@ def first_batch(bench: Bench) -> Row:
     state = bench.folder("batch")
     seen: dict[str, float] = {}
     via: list[str] = []
-    with Vault.open(source, state_dir=state) as vault, Vault.open(source, state_dir=state) as other:
+    alone = Config(background=False)  # asked too early, it would start a sync of its own that outlives this one
+    with Vault.open(source, state_dir=state) as vault, Vault.open(source, state_dir=state, config=alone) as other:
         began = time.process_time()
 
         def progress(done: int, _: int) -> None:

@@ -346,7 +346,7 @@ class TestIndex:
         a, b, c = note("ant", "bee", "cow"), note("ant", "bee", "dog"), note("eel")
         for n, (path, record) in enumerate([("a.md", a), ("b.md", b), ("c.md", c), ("d.md", c)]):
             both.put(path, record, n)
-        big = (sort_key("e.md"), 9, 1, 2, (1 << 64) - 5)
+        big = (sort_key("e.md"), 9, 1, 2, (1 << 63) - 5)
         both.write(lambda tx: tx.set_file(big, 0))
         for index in (both.real, both.oracle):
             assert [r.id for r in index.find_moved((sort_key("x.md"), *big[1:]))] == [5]

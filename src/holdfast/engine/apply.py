@@ -7,6 +7,7 @@ what is not is stored with the time of the look (`racy_ns`) and read again by th
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -72,6 +73,8 @@ class Apply:
         self._fs, self._root, self._config, self._index = ws.fs, ws.root, ws.config, index
         self._inode_mask, self._grain_ns, self._pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
+        # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
+        self._aside = {key for key, _, _ in index.quarantined(sys.maxsize)}
         self.counts = Counts()
         self.checksum = False
 
@@ -92,7 +95,9 @@ class Apply:
         for row in self._index.find_moved(files[0]):
             old = row.witness[0][: -len(files[0][0][start:])]
             expected = [(old + w[0][start:], *w[1:]) for w in files]
-            if old != prefix and self._index.file_range(old) == expected and self._is_absent(_directory_key(old)):
+            if old == prefix or not self._aside.isdisjoint(w[0] for w in expected):
+                continue
+            if self._index.file_range(old) == expected and self._is_absent(_directory_key(old)):
                 with self._index.begin() as tx:
                     tx.move_directory(old, prefix)
                 self.counts.moved_from.update(w[0] for w in expected)
@@ -173,7 +178,9 @@ class Apply:
     def _look_closer(self, item: _Item, is_new: bool) -> None:
         """Parse what was read, unless its bytes are known; find out whether it is an old note under a new name."""
         body, known = item.body, item.known
-        if body is None or (known is not None and known.digest == body.digest):
+        if body is None:
+            return
+        if known is not None and known.digest == body.digest and known.witness[0] not in self._aside:
             return
         path = key_path(item.witness[0])
         try:
@@ -192,7 +199,7 @@ class Apply:
         """The file that this one was before its folder was renamed: times and inode stayed, so nothing is read."""
         name = witness[0].rpartition(b"\0")[2]
         rows = [r for r in self._index.find_moved(witness) if r.witness[0].rpartition(b"\0")[2] == name]
-        return self._take(r for r in rows if not r.racy_ns)
+        return self._take(r for r in rows if not r.racy_ns and r.witness[0] not in self._aside)
 
     def _take(self, rows: Iterable[FileRow]) -> FileRow | None:
         """The first of `rows` whose file is gone from where it was and not yet found elsewhere."""
@@ -242,10 +249,14 @@ class Apply:
             tx.replace_note(item.witness, racy_ns, record, item.old.id if item.old else None)
             if item.parsed.cut:
                 tx.quarantine(key, item.parsed.cut, look_ns)
+            before = item.known.digest if item.known else None
+            if before == item.body.digest:
+                counts.unchanged += not self.checksum
+                return
             counts.moved += item.old is not None
-            counts.changed += item.known is not None and item.known.digest is not None
+            counts.changed += before is not None
             counts.unchanged -= self.checksum  # it had passed for unchanged by its stat
-            counts.added += item.old is None and (item.known is None or item.known.digest is None)
+            counts.added += item.old is None and before is None
         elif item.old is not None:
             tx.move_file(item.old.witness[0], item.witness, 0)
             counts.moved += 1

@@ -27,7 +27,7 @@ def fit(answer: Answer, budget: int) -> Answer:
     limit = budget * 4
     # The remark on what was cut is emitted too; room for it is kept from the start.
     frame = _size(replace(answer, hits=()).to_dict()) + 80
-    cut = dropped = 0
+    dropped = 0
     if frame + sum(sizes) > limit:
         for i in range(len(hits) - 1, -1, -1):
             over = frame + sum(sizes) - limit
@@ -35,13 +35,13 @@ def fit(answer: Answer, budget: int) -> Answer:
                 break
             shorter = _shorten(hits[i], over)
             if shorter is not hits[i]:
-                hits[i], cut = shorter, cut + 1
+                hits[i] = shorter
                 sizes[i] = _size(shorter.to_dict()) + 1
         while hits and frame + sum(sizes) > limit:
             hits.pop()
             sizes.pop()
             dropped += 1
-        cut = min(cut, len(hits))
+    cut = sum(hit is not whole for hit, whole in zip(hits, answer.hits, strict=False))
     receipt = _with_remark(answer.receipt, cut, dropped, budget)
     fitted = replace(answer, hits=tuple(hits), receipt=receipt, tokens=0)
     return replace(fitted, tokens=-(-(_size(fitted.to_dict()) + 4) // 4))

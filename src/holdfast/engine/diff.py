@@ -90,7 +90,7 @@ def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
         else:
             rows = known.below(directory.key_prefix[:-1] + b"\1")
             if rows == directory.files and not directory.rules_changed:
-                found.unchanged = len(rows)
+                found.unchanged = sum(row[0].lower().endswith(_NOTE_SUFFIXES) for row in rows)
             else:
                 _compare(directory, rows, found)
                 found.is_all_new = not rows and len(found.added) == len(directory.files) and not directory.unreadable
@@ -119,7 +119,7 @@ def _compare(directory: Directory, rows: list[Witness], found: Difference) -> No
         if row is None:
             found.added.append(witness)
         elif row == witness:
-            found.unchanged += 1
+            found.unchanged += is_note_key(witness[0])
         else:
             found.suspect.append(witness)
     for key, _ in directory.unreadable:

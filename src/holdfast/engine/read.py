@@ -70,7 +70,8 @@ def _is_file(ws: Workspace, path: str) -> bool:
 def _named(index: SqliteIndex | None, name: str, identifier: str) -> str | None:
     if index is None:
         return None
-    rows = index.notes(resolve(index, name))
+    # Only a path can hold bytes that are no text; a name cannot.
+    rows = index.notes(resolve(index, name.encode("utf-8", "replace").decode()))
     if len(rows) > 1:
         paths = sorted(show_path(key_path(r.key)) for r in rows.values())
         raise QueryError(f"“{identifier}” names {len(rows)} notes.", hint=f"Say which: {', '.join(paths[:5])}.")
@@ -80,7 +81,7 @@ def _named(index: SqliteIndex | None, name: str, identifier: str) -> str | None:
 def read(ws: Workspace, index: SqliteIndex | None, identifier: str, line: int | None, count: int | None) -> Note:
     """The note that `identifier` names, or `count` of its lines from `line` on."""
     address = find(ws, index, identifier)
-    first = line or address.line
+    first = address.line if line is None else line
     wanted = count if count is not None else address.count
     if first < 1 or wanted < 0:
         raise QueryError(f"There is no line {first} with {wanted} lines.", hint="Lines begin at 1.")

@@ -59,6 +59,8 @@ def recall(
     budget = ws.config.budget_tokens if budget is None else budget
     if not 1 <= k <= K_MAX:
         raise QueryError(f"k is {k}.", hint=f"Ask for 1 to {K_MAX} hits.")
+    if budget < 1:
+        raise QueryError(f"The budget is {budget} tokens.", hint="Allow for at least one token.")
     if by not in ("passage", "note"):
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
     degraded: list[str] = []

@@ -46,7 +46,7 @@ def parse_query(text: str, is_field: Callable[[str], bool] = lambda _: False, li
         minus, key, phrase, word = m["minus"], m["key"], m["phrase"], m["word"]
         if key is not None:
             name, value = key.lower(), m["quoted"] if m["quoted"] is not None else m["value"]
-            if (name in KEYS or is_field(name)) and value.strip():
+            if (name in KEYS or is_field(name)) and value.strip(" ,#"):
                 filters.append(_filter(name, value.strip(), bool(minus)))
                 continue
             word = f"{key} {value}"
@@ -89,7 +89,7 @@ def _filter(name: str, value: str, negated: bool) -> Filter:
 def _folded(word: str) -> str:
     """`word` folded but not stemmed, for terms that begin with it."""
     plain = re.sub(r"[\W_]+$", "", word)
-    found = terms(plain)
+    found = terms(plain) or terms(word)  # marks alone are terms in some scripts
     # A stem can be shorter than what was typed or end otherwise; the typed letters are what must begin the term.
     lower = plain.lower()
     return lower if lower.isascii() and lower.isalnum() else found[-1]

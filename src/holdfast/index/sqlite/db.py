@@ -161,15 +161,6 @@ def _size(path: str) -> int:
         return 0
 
 
-def signed(inode: int) -> int:
-    """An inode as SQLite keeps it: inodes are unsigned numbers, SQLite's are signed."""
-    return inode - (1 << 64) if inode >= 1 << 63 else inode
-
-
-def unsigned(inode: int) -> int:
-    return inode + (1 << 64) if inode < 0 else inode
-
-
 def rows(db: apsw.Connection, sql: str, values: Any = ()) -> list[Any]:
     """All rows; the statement is run to its end, so that it holds no lock."""
     return db.execute(sql, values).fetchall()

@@ -28,7 +28,7 @@ from holdfast.index.base import (
 )
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
-from holdfast.index.sqlite.db import connect, first, prepare, signed, translated, unsigned, verify
+from holdfast.index.sqlite.db import connect, first, prepare, translated, verify
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 _NOTE = (
@@ -100,22 +100,18 @@ class SqliteIndex:
     # What the scan compares
 
     def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
-        return _with_inodes(
-            self._all(
-                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
-                "order by key limit ?",
-                (after, limit),
-            )
+        return self._all(
+            "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
+            "order by key limit ?",
+            (after, limit),
         )
 
     def file_range(self, prefix: bytes) -> list[tuple[bytes, int, int, int, int]]:
         """What `file_rows` gives for the files directly in the directory with this key prefix."""
-        return _with_inodes(
-            self._all(
-                "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key >= ? and key < ? "
-                "order by key",
-                (prefix, prefix[:-1] + b"\1"),
-            )
+        return self._all(
+            "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key >= ? and key < ? "
+            "order by key",
+            (prefix, prefix[:-1] + b"\1"),
         )
 
     def file_row(self, key: bytes) -> FileRow | None:
@@ -128,7 +124,7 @@ class SqliteIndex:
             return []  # inodes mean nothing here; size and times alone prove no identity
         return self._files(
             "where f.inode = ? and f.size = ? and f.mtime_ns = ? and f.ctime_ns = ? and f.key <> ?",
-            (signed(inode), size, mtime_ns, ctime_ns, key),
+            (inode, size, mtime_ns, ctime_ns, key),
         )
 
     def find_digest(self, digest: bytes) -> list[FileRow]:
@@ -150,7 +146,7 @@ class SqliteIndex:
             f"from file f left join note n on n.id = f.id {where} order by f.key",
             values,
         )
-        return [FileRow((r[0], r[1], r[2], r[3], unsigned(r[4])), r[5], r[6], r[7]) for r in rows]
+        return [FileRow((r[0], r[1], r[2], r[3], r[4]), r[5], r[6], r[7]) for r in rows]
 
     # Writing
 
@@ -308,13 +304,6 @@ class SqliteIndex:
     def note_bytes(self) -> int:
         """The bytes of all notes."""
         return int(self._all("select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id")[0][0])
-
-
-def _with_inodes(rows: list[Any]) -> list[Any]:
-    """`rows` that end with an inode, as the file system counts inodes; nearly always they are it already."""
-    if any(row[-1] < 0 for row in rows):
-        return [(*row[:-1], unsigned(row[-1])) for row in rows]
-    return rows
 
 
 def _note_row(row: Any) -> NoteRow:

@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.index.base import NoteRecord
 from holdfast.index.lexical.pack import LEN_MAX, encode_ids
-from holdfast.index.sqlite.db import first, rows, signed, translated, unsigned
+from holdfast.index.sqlite.db import first, rows, translated
 from holdfast.model import Witness
 
 TERM_CACHE = 150_000
@@ -115,8 +115,9 @@ class SqliteTx:
 
     def witness(self, key: bytes) -> Witness | None:
         with translated(self._path):
-            found = first(self._db, "select key, size, mtime_ns, ctime_ns, inode from file where key = ?", (key,))
-        return (*found[:4], unsigned(found[4])) if found else None
+            sql = "select key, size, mtime_ns, ctime_ns, inode from file where key = ?"
+            found: Witness | None = first(self._db, sql, (key,))
+        return found
 
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
@@ -174,7 +175,7 @@ class SqliteTx:
 
     def _put_file(self, witness: Witness, racy_ns: int, id_: int) -> None:
         key, size, mtime_ns, ctime_ns, inode = witness
-        row = (key, id_, size, mtime_ns, ctime_ns, signed(inode), racy_ns)
+        row = (key, id_, size, mtime_ns, ctime_ns, inode, racy_ns)
         self._db.execute("insert or replace into file values (?,?,?,?,?,?,?)", row)
 
     def _clear_note(self, id_: int) -> None:
