@@ -71,7 +71,7 @@ class Apply:
 
     def __init__(self, ws: Workspace, index: SqliteIndex, known_grain_ns: int, pool: Pool | None) -> None:
         self._fs, self._root, self._config, self._index = ws.fs, ws.root, ws.config, index
-        self._inode_mask, self._grain_ns, self._pool = ws.inode_mask, known_grain_ns, pool
+        self._inode_mask, self._grain_ns, self.pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
         # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
         self._aside = {key for key, _, _ in index.quarantined(sys.maxsize)}
@@ -293,9 +293,9 @@ class Apply:
 
     def each(self, items: Sequence[A], call: Callable[[A], B]) -> list[B]:
         """The results of `call` in order, side by side on a slow mount."""
-        if self._pool is None:
+        if self.pool is None:
             return [call(x) for x in items]
-        pending = [self._pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
+        pending = [self.pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
         return [p.result() for p in pending]
 
 

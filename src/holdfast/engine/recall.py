@@ -6,7 +6,7 @@ a reason not to answer: what cannot be used is named in `degraded`, and the note
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from holdfast.engine.budget import fit
@@ -121,6 +121,14 @@ def _search(
         else:
             said = index.signals(search)
             ranked, matched = rank(said, k, by, index.keys), said.matched_chunks
+            if search.phrases and len(ranked) < k:
+                # Few passages hold the question's phrases: passages that only have words of them fill the answer up.
+                words = index.signals(replace(search, phrases=()))
+                have = {(r.note, r.ord) for r in ranked}
+                fill = [r for r in rank(words, k, by, index.keys) if (r.note, r.ord) not in have][: k - len(ranked)]
+                if fill:
+                    degraded.append(f"{len(ranked)} passages hold what was quoted; the others only have words of it")
+                    ranked, matched = ranked + fill, words.matched_chunks
         degraded += said.remarks
         proven = index.meta("proven_at_ns")
         return _Found(

@@ -18,7 +18,7 @@ from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexDamaged, IndexFault, VaultMissing
+from holdfast.errors import IndexDamaged, IndexFault, VaultBusy, VaultMissing
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
@@ -52,6 +52,8 @@ def sync(ws: Workspace, options: Options | None = None, progress: Progress | Non
     Raises VaultBusy while another process scans, VaultMissing where the notes seem to be gone, and the resource faults.
     """
     options = options or Options()
+    if options.paths:
+        return _hinted(ws, options, progress)
     wait_s = ws.config.lock_wait_s if options.deadline_ms is None else 0.0
     with ws.job("sync", wait_s):
         index = ws.writable_index()
@@ -87,6 +89,18 @@ def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
         return done
 
 
+def _hinted(ws: Workspace, options: Options, progress: Progress | None) -> Synced:
+    """Look at the given paths, also while another process scans: batches never overwrite what is newer."""
+    try:
+        with ws.job("sync", 0.0):
+            return _Pass(ws, ws.writable_index(), options, progress).run()
+    except VaultBusy:
+        index = ws.index()
+        if index is None:
+            raise
+        return _Pass(ws, index, options, progress, is_alone=False).run()
+
+
 def _known_notes(ws: Workspace) -> int:
     """How many notes the published index has; 0 where it cannot be asked."""
     try:
@@ -116,10 +130,17 @@ class _Pass:
     """One pass over the vault."""
 
     def __init__(
-        self, ws: Workspace, index: SqliteIndex, options: Options, progress: Progress | None, known_notes: int = 0
+        self,
+        ws: Workspace,
+        index: SqliteIndex,
+        options: Options,
+        progress: Progress | None,
+        known_notes: int = 0,
+        *,
+        is_alone: bool = True,
     ) -> None:
-        """`known_notes` is how many notes another index of this vault has."""
-        self.known_notes = known_notes
+        """`known_notes` is how many notes another index of this vault has; `is_alone` that the job lock is held."""
+        self.known_notes, self.is_alone = known_notes, is_alone
         self.ws, self.index, self.options, self.progress = ws, index, options, progress
         self.config: Config = ws.config
         self.started_ns = ws.fs.monotonic_ns()
@@ -129,7 +150,8 @@ class _Pass:
 
     def run(self) -> Synced:
         index, fs = self.index, self.ws.fs
-        index.sweep()
+        if self.is_alone:
+            index.sweep()
         seen = json.loads(str(index.meta("rules") or "{}"))
         was_slow = bool(index.meta("slow"))
         deadline = None
@@ -167,6 +189,8 @@ class _Pass:
         pending = 0
         for found in diff(self.index, walk):
             self._count(counts, found)
+            if walk.was_slow and self.pool is None:
+                apply.pool = self.pool = Pool(WIDTH)
             removed += found.removed
             excluded += found.excluded
             if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
@@ -207,7 +231,8 @@ class _Pass:
         for is_new, part in waiting.items():
             apply.files(part, is_new=is_new)
             part.clear()
-        self.index.flush(self._flush_at())
+        if self.is_alone:
+            self.index.flush(self._flush_at())
         if self.progress is not None:
             self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, seen)
 

@@ -15,7 +15,16 @@ from typing import TypeVar
 
 from holdfast.config import Config, load
 from holdfast.engine.record import reading_identity
-from holdfast.errors import ConfigError, DiskFull, FileLimit, IndexFault, NotFound, ResourceFault, VaultMissing
+from holdfast.errors import (
+    ConfigError,
+    DiskFull,
+    FileLimit,
+    IndexDamaged,
+    IndexFault,
+    NotFound,
+    ResourceFault,
+    VaultMissing,
+)
 from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
@@ -77,7 +86,9 @@ class Workspace:
             reason = "there was none"
             try:
                 if (index := self.index()) is not None:
-                    return index
+                    if index.is_in_place:
+                        return index
+                    raise IndexDamaged(f"The index {index.path} was deleted while it was open.")
             except IndexFault as e:
                 if e.exit:
                     raise

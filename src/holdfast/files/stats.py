@@ -119,16 +119,15 @@ class Stats:
     def _look(self, batch: Batch) -> None:
         """Stat one file, look at the clock, stat a block; where the one was slow, send the rest to the pool."""
         entries, batch.regular = batch.regular, []
-        at, size = 0, 1
+        size = 1
         began = self._fs.monotonic_ns()
-        while at < len(entries):
-            _append(batch, entries[at : at + size], self._inode_mask)
-            at += size
+        while entries:
+            _append(batch, entries, size, self._inode_mask)
             now = self._fs.monotonic_ns()
             if size == 1:
                 self.observe(now - began)
                 if self.is_wide:
-                    batch.regular = entries[at:]
+                    batch.regular = entries
                     self.begin(batch)
                     return
             if self._deadline_ns is not None and now >= self._deadline_ns:
@@ -141,11 +140,16 @@ def witness(key_prefix: bytes, name: str, st: os.stat_result, inode_mask: int = 
     return key_prefix + name.encode(CODEC, ERRORS), st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino & inode_mask
 
 
-def _append(batch: Batch, entries: list[Entry], mask: int) -> None:
-    """The innermost loop of every look at a vault: no call per file but the stat and what the tuple needs."""
+def _append(batch: Batch, entries: list[Entry], count: int, mask: int) -> None:
+    """Stat `count` entries, taken off the end of the list: an entry keeps its stat, so it must go with its turn.
+
+    The innermost loop of every look at a vault: no call per file but the stat and what the tuple needs.
+    """
     prefix, codec, errors = batch.key_prefix, CODEC, ERRORS
     add = batch.witnesses.append
-    for entry in entries:
+    pop = entries.pop
+    for _ in range(min(count, len(entries))):
+        entry = pop()
         try:
             st = entry.stat(follow_symlinks=False)
         except OSError as e:

@@ -16,7 +16,7 @@ from typing import Any
 ANALYZER = 1
 TERM_CHARS = 64
 
-_CACHE_WORDS = 100_000
+_CACHE_WORDS = 60_000
 
 _ASCII = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 
@@ -45,10 +45,12 @@ class _Stems(dict[str, str]):
             import Stemmer  # imported late: only what analyses text pays for it
 
             self._stem = Stemmer.Stemmer("english", 0).stemWord
+        base = word[:-2] if word.endswith("'s") else word
+        if not base.isalpha():
+            return base[:TERM_CHARS]  # numbers and keys are their own stems, and too many to keep
         if len(self) >= _CACHE_WORDS:
             self.clear()
-        base = word[:-2] if word.endswith("'s") else word
-        term: str = self._stem(base) if base.isalpha() and len(base) <= TERM_CHARS else base[:TERM_CHARS]
+        term: str = self._stem(base) if len(base) <= TERM_CHARS else base[:TERM_CHARS]
         self[word] = term
         return term
 

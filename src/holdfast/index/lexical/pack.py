@@ -23,6 +23,7 @@ GAP = 2
 ROW_BYTES = 4_000
 COUNT_MAX = 255
 LEN_MAX = 65_535
+SORTED_TERMS = 200_000
 
 
 def encode_ids(ids: NDArray[np.uint32], lens: Ints) -> list[bytes]:
@@ -99,8 +100,22 @@ def pack_segment(layout: Layout, ids: NDArray[np.uint32]) -> Iterator[tuple[int,
     list stands in a row of its own. Counts stop at COUNT_MAX.
     """
     assert layout.slots <= SEGMENT_SLOTS
-    pairs = ids.astype(np.uint64) << np.uint64(16)
-    pairs |= np.repeat(layout.entry_slots().astype(np.uint64), layout.lens)
+    slots = np.repeat(layout.entry_slots().astype(np.uint16), layout.lens)
+    for lo, hi in pairwise(_term_ranges(ids)):
+        mine = np.flatnonzero((ids >= lo) & (ids < hi))
+        yield from _pack((ids[mine].astype(np.uint64) << np.uint64(16)) | slots[mine])
+
+
+def _term_ranges(ids: NDArray[np.uint32]) -> list[int]:
+    """Bounds of ranges of term ids with about SORTED_TERMS occurrences each: sorting one takes little memory."""
+    top = int(ids.max(initial=0)) + 1
+    filled = np.cumsum(np.bincount(ids, minlength=top))
+    cuts = np.searchsorted(filled, np.arange(SORTED_TERMS, len(ids), SORTED_TERMS)) + 1
+    return sorted({0, *cuts.tolist(), top})
+
+
+def _pack(pairs: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
+    """The posting rows of the occurrences `pairs`, each term << 16 | slot."""
     pairs.sort()
     if not len(pairs):
         return

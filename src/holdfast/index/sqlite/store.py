@@ -28,7 +28,7 @@ from holdfast.index.base import (
 )
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
-from holdfast.index.sqlite.db import connect, first, prepare, translated, verify
+from holdfast.index.sqlite.db import connect, decoding, first, identity, prepare, translated, verify
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 _NOTE = (
@@ -46,12 +46,18 @@ class SqliteIndex:
         self._init(path, generation)
         self._writer: apsw.Connection | None = None
         with translated(path):
+            self._file = identity(path)
             self._db = connect(path)
             try:
                 verify(self._db, path, database_id)
             except BaseException:
                 self._db.close()
                 raise
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is still under its name: what is written to a deleted one is lost."""
+        return identity(self.path) == self._file is not None
 
     @classmethod
     def in_memory(cls) -> SqliteIndex:
@@ -157,14 +163,14 @@ class SqliteIndex:
 
     def flush(self, at_least: int = 0) -> None:
         """Make postings of the overlay if it has `at_least` chunks. Only for the holder of the job lock."""
-        with self._writing, translated(self.path):
+        with self._writing, decoding(self.path), translated(self.path):
             db = self._write_db()
             if postings.pending_chunks(db) >= max(at_least, 1):
                 postings.flush(db)
 
     def sweep(self) -> None:
         """Delete what a build that died left behind. Only for the holder of the job lock."""
-        with self._writing, translated(self.path):
+        with self._writing, decoding(self.path), translated(self.path):
             postings.sweep(self._write_db())
 
     def discard_postings(self) -> None:
@@ -183,12 +189,12 @@ class SqliteIndex:
     # Asking
 
     def signals(self, search: Search) -> Signals:
-        with self.snapshot():
+        with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
             return ask.signals(self._db, corpus, search, seq, self.generation)
 
     def newest(self, search: Search, limit: int) -> Newest:
-        with self.snapshot():
+        with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
             return ask.newest(self._db, corpus, search, limit, seq)
 

@@ -20,7 +20,7 @@ from holdfast.index.lexical.pack import LEN_MAX, encode_ids
 from holdfast.index.sqlite.db import first, rows, translated
 from holdfast.model import Witness
 
-TERM_CACHE = 150_000
+TERM_CACHE = 60_000
 
 _INSERT = {
     "chunk": "insert into chunk values (?,?,?,?,?,?,?,?,?,?)",
