@@ -212,6 +212,11 @@ class Query:
     cut: int = 0
 
     @property
+    def asks_beyond_phrases(self) -> bool:
+        """A question that quotes something, rather than a search for nothing but quoted phrases."""
+        return bool(self.phrases and set(self.words).difference(*self.phrases))
+
+    @property
     def is_empty(self) -> bool:
         """No words to rank by: whatever is in scope is a hit, newest first."""
         return not (self.words or self.prefixes or self.phrases)

@@ -58,6 +58,10 @@ def test_a_phrase_must_be_there(holdfast: Command) -> None:
     answer = ask(holdfast, '"lease without a fencing token"')
     assert paths(answer) == ["reading/queues-all-the-way-down.md"]
     assert ask(holdfast, '"token fencing a without lease"')["hits"] == []
+    filled = ask(holdfast, 'who wrote about a "lease without a fencing token" and queues')
+    assert paths(filled)[0] == "reading/queues-all-the-way-down.md"
+    assert len(filled["hits"]) > 1
+    assert any("quoted" in remark for remark in filled["receipt"]["degraded"])
 
 
 def test_a_word_with_a_minus_must_not_be_there(holdfast: Command) -> None:

@@ -121,8 +121,8 @@ def _search(
         else:
             said = index.signals(search)
             ranked, matched = rank(said, k, by, index.keys), said.matched_chunks
-            if search.phrases and len(ranked) < k:
-                # Few passages hold the question's phrases: passages that only have words of them fill the answer up.
+            if len(ranked) < k and query.asks_beyond_phrases:
+                # A question that quotes something, and few passages hold the quote: those with its words fill up.
                 words = index.signals(replace(search, phrases=()))
                 have = {(r.note, r.ord) for r in ranked}
                 fill = [r for r in rank(words, k, by, index.keys) if (r.note, r.ord) not in have][: k - len(ranked)]

@@ -23,6 +23,7 @@ from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
+from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Witness, key_path, show_path, sort_key
 from holdfast.results import Ready, ScanReport, Synced
@@ -152,7 +153,8 @@ class _Pass:
         index, fs = self.index, self.ws.fs
         if self.is_alone:
             index.sweep()
-        seen = json.loads(str(index.meta("rules") or "{}"))
+        with decoding(index.path):
+            seen = dict(json.loads(str(index.meta("rules") or "{}")))
         was_slow = bool(index.meta("slow"))
         deadline = None
         if self.options.deadline_ms is not None:
@@ -178,7 +180,8 @@ class _Pass:
         """The grain of the file system's times as known so far; 0 lets the first batch tell."""
         if self.ws.traits.network:
             return NETWORK_GRAIN_NS
-        return int(self.index.meta("grain_ns") or 0)
+        with decoding(self.index.path):
+            return int(self.index.meta("grain_ns") or 0)
 
     def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
         """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""
@@ -270,14 +273,15 @@ class _Pass:
         if self.options.checksum:
             self._scrub_from(apply, b"", sys.maxsize, sys.maxsize)
             return
-        last = int(self.index.meta("scrub_ns") or 0)
+        with decoding(self.index.path):
+            last = int(self.index.meta("scrub_ns") or 0)
+            after = bytes.fromhex(str(self.index.meta("scrub_key") or ""))
         total = self.index.counts().files
         due = total if not last else math.floor(total * (self.look_ns - last) / (self.config.scrub_days * 86_400e9))
         if self.is_first or last > self.look_ns:
             # Everything was read just now; or the clock was set back.
             self.index.put_meta({"scrub_ns": self.look_ns})
         elif due >= 1:
-            after = bytes.fromhex(str(self.index.meta("scrub_key") or ""))
             key = self._scrub_from(apply, after, min(due, total), self.config.scrub_slice_bytes)
             self.index.put_meta({"scrub_ns": self.look_ns, "scrub_key": key.hex()})
 

@@ -23,6 +23,7 @@ from holdfast.errors import (
     IndexFault,
     NotFound,
     ResourceFault,
+    VaultBusy,
     VaultMissing,
 )
 from holdfast.files.fs import FileSystem
@@ -62,6 +63,7 @@ class Workspace:
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}
         # The last look of this process, for threads that ask at once (look.py).
+        self._turn = threading.Lock()
         self.looking = threading.Lock()
         self.looked_ns = -1
         self.looked_behind: int | None = None
@@ -128,12 +130,18 @@ class Workspace:
     def job(self, verb: str, wait_s: float) -> Iterator[None]:
         """Be the one process that scans this vault; raises VaultBusy after `wait_s`."""
         self._system(lambda: self.fs.makedirs(self.directory))
-        lock = JobLock(self.fs, self.directory + "/job.lock")
-        self._system(lambda: lock.acquire(verb, wait_s))
+        # Threads of this process queue here; between processes it is the file that decides.
+        if not self._turn.acquire(timeout=wait_s):
+            raise VaultBusy("Another thread of this process is syncing.")
         try:
-            yield
+            lock = JobLock(self.fs, self.directory + "/job.lock")
+            self._system(lambda: lock.acquire(verb, wait_s))
+            try:
+                yield
+            finally:
+                self._system(lock.release)
         finally:
-            self._system(lock.release)
+            self._turn.release()
 
     def job_holder(self) -> Holder | None:
         """Who scans this vault now; None if nobody does."""

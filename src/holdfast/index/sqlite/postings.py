@@ -32,12 +32,23 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
     have = {s.id: s for s in held.segments} if held else {}
     segments, dead = [], []
     for id_, notes, sizes, lens, gone in rows(db, "select id, notes, sizes, lens, dead from segment order by id"):
-        segments.append(have.get(id_) or Segment(id_, Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))))
+        segments.append(
+            have.get(id_) or Segment(id_, _layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16)))
+        )
         dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
     overlay = _overlay(db, post_seq)
     newer = overlay.layout.notes.tolist() + [n for (n,) in rows(db, "select note from gone where seq > ?", (post_seq,))]
     dead += [(place, n) for n in newer for place in range(len(segments))]
     return Corpus(segments, overlay, dead, _fetch(db))
+
+
+def _layout(notes: np.ndarray, sizes: np.ndarray, lens: np.ndarray) -> Layout:
+    """A segment's layout; raises ValueError for numbers that no segment has, before memory is made for them."""
+    layout = Layout(notes, sizes, lens)
+    is_sound = len(notes) == len(sizes) and not ((sizes < 0) | (sizes > SEGMENT_SLOTS)).any()
+    if not (is_sound and layout.slots <= SEGMENT_SLOTS and len(lens) == int(sizes.sum()) + len(sizes)):
+        raise ValueError("a segment does not fit together")
+    return layout
 
 
 def _fetch(db: apsw.Connection) -> Callable[[int, int], Postings | None]:

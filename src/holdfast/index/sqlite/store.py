@@ -14,6 +14,7 @@ from typing import Any
 
 import apsw
 
+from holdfast.errors import IndexDamaged
 from holdfast.index.base import (
     ChunkRow,
     Counts,
@@ -100,17 +101,21 @@ class SqliteIndex:
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows; fetched before the call returns, so that no statement keeps a lock."""
-        with self._reading, translated(self.path):
+        with self._reading, decoding(self.path), translated(self.path):
             return self._db.execute(sql, values).fetchall()
 
     # What the scan compares
 
     def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
-        return self._all(
+        found = self._all(
             "select key, iif(racy_ns, -1, size), mtime_ns, ctime_ns, inode from file where key > ? "
             "order by key limit ?",
             (after, limit),
         )
+        if found and found[-1][0] <= after:
+            # Out of order only in a damaged tree; who pages through it would never come to an end.
+            raise IndexDamaged(f"The index {self.path} is damaged: its files are out of order.")
+        return found
 
     def file_range(self, prefix: bytes) -> list[tuple[bytes, int, int, int, int]]:
         """What `file_rows` gives for the files directly in the directory with this key prefix."""
@@ -207,7 +212,7 @@ class SqliteIndex:
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
         out: list[ChunkRow | None] = []
-        with self._reading, translated(self.path):
+        with self._reading, decoding(self.path), translated(self.path):
             for place in places:
                 row = first(
                     self._db,
@@ -237,7 +242,8 @@ class SqliteIndex:
         )
 
     def _notes(self, where: str, values: Sequence[object]) -> list[NoteRow]:
-        return [_note_row(r) for r in self._all(_NOTE + where, values)]
+        with decoding(self.path):
+            return [_note_row(r) for r in self._all(_NOTE + where, values)]
 
     def named(self, name: str) -> list[NameRow]:
         rows = self._all(
@@ -292,13 +298,15 @@ class SqliteIndex:
     ) -> None:
         """Record when a job last ended, well or not, what it said, and other `values` with it."""
         key = f"job:{job}"
-        entry = json.loads(str(self.meta(key) or "{}"))
+        with decoding(self.path):
+            entry = dict(json.loads(str(self.meta(key) or "{}")))
         entry |= {"last_failure_ns": at_ns, "error": message} if failed else {"last_success_ns": at_ns, "error": None}
         self.put_meta({**(values or {}), key: json.dumps(entry)})
 
     def jobs(self) -> dict[str, dict[str, object]]:
         rows = self._all("select key, value from meta where key like 'job:%' order by key")
-        return {key.removeprefix("job:"): json.loads(value) for key, value in rows}
+        with decoding(self.path):
+            return {key.removeprefix("job:"): dict(json.loads(value)) for key, value in rows}
 
     def counts(self) -> Counts:
         rows = self._all(

@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.index.base import NoteRecord
 from holdfast.index.lexical.pack import LEN_MAX, encode_ids
-from holdfast.index.sqlite.db import first, rows, translated
+from holdfast.index.sqlite.db import decoding, first, rows, translated
 from holdfast.model import Witness
 
 TERM_CACHE = 60_000
@@ -71,10 +71,15 @@ class SqliteTx:
     def __enter__(self) -> SqliteTx:
         with translated(self._path):
             self._db.execute("begin immediate")
-            meta = dict(rows(self._db, "select key, value from meta where key like 'next_%' or key = 'seq'"))
-        self.seq = meta["seq"] + 1
-        self._next_note: int
-        self._next_note, self._next_term = meta["next_note"], meta["next_term"]
+            try:
+                with decoding(self._path):
+                    meta = dict(rows(self._db, "select key, value from meta where key like 'next_%' or key = 'seq'"))
+                    self.seq = meta["seq"] + 1
+                    self._next_note: int
+                    self._next_note, self._next_term = int(meta["next_note"]), int(meta["next_term"])
+            except BaseException:
+                self._db.execute("rollback")
+                raise
         return self
 
     def __exit__(
