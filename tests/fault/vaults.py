@@ -120,11 +120,11 @@ def answers(vault: Vault) -> list[Any]:
     return [(a.hits, a.receipt.matched, a.receipt.in_scope) for a in found]
 
 
-def assert_equals_a_rebuild(place: Place) -> None:
+def assert_equals_a_rebuild(place: Place, fs: FileSystem | None = None) -> None:
     """The published index, as it is now, is what a new one from the same notes would be."""
     fresh = tempfile.mkdtemp(prefix="holdfast-fresh-")
     try:
-        with place.open() as mine, Vault.open(place.root, state_dir=fresh, config=CONFIG) as other:
+        with place.open(fs) as mine, Vault.open(place.root, state_dir=fresh, config=CONFIG, fs=fs) as other:
             other.sync()
             a, b = dump(index_of(mine)), dump(index_of(other))
             assert a == b, "\n".join(differences(a, b))

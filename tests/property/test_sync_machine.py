@@ -320,7 +320,8 @@ class SyncMachine(RuleBasedStateMachine):
     def make_sure_there_is_something(self) -> None:
         """A vault without any file counts as missing (fault/test_absence.py)."""
         if not os.path.isfile(f"{self.root}/always.md"):
-            put(f"{self.root}/always.md", b"# Always\n\nHere.\n")
+            put(f"{self.root}/always.md~", b"# Always\n\nHere.\n")
+            os.replace(f"{self.root}/always.md~", f"{self.root}/always.md")  # a link that leads nowhere is replaced
 
     # What must hold
 

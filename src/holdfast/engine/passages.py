@@ -83,12 +83,13 @@ def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Out
     path = key_path(note.key)
     try:
         if chunk.size == 0:
-            return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, note.title))
+            # The title of a note without text; it stands at no place that could be read alone.
+            return _read_again(ws, ranked, chunk, note)
         raw = notes.read_range(ws.fs, ws.root, path, chunk.start, chunk.size)
         text = chunk_text(raw, note.type == "conversation")
         if chunk_digest(text, chunk.heading) == chunk.digest:
             return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, text))
-        return _read_again(ws, ranked, chunk, path)
+        return _read_again(ws, ranked, chunk, note)
     except FileNotFoundError:
         if ws.is_missing:
             return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, None))
@@ -98,12 +99,12 @@ def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Out
         return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, None), e.message)
 
 
-def _read_again(ws: Workspace, ranked: Ranked, chunk: ChunkRow, path: str) -> _Outcome:
+def _read_again(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Outcome:
+    path = key_path(note.key)
     body = notes.read_note(ws.fs, ws.root, path, max_bytes=ws.config.note_bytes)
     fresh = read_note(body.data, path, ws.config.chunk_tokens)
     for c in fresh.chunks:
         if c.digest == chunk.digest:
-            return _Outcome(
-                Passage(ranked, chunk, c.line, c.count, c.text), f"{show_path(path)} changed since the last sync"
-            )
+            remark = "" if body.digest == note.digest else f"{show_path(path)} changed since the last sync"
+            return _Outcome(Passage(ranked, chunk, c.line, c.count, c.text), remark)
     return _Outcome(None, f"{show_path(path)} changed since the last sync; a hit in it was dropped")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from holdfast.engine.resolve import resolve
 from holdfast.engine.times import bounds, rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, UserError
+from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, ResourceFault, UserError
 from holdfast.files import notes
 from holdfast.files.paths import is_note, safe_path
 from holdfast.index.base import NoteRow
@@ -151,6 +151,6 @@ def usable(ws: Workspace) -> SqliteIndex | None:
     """The published index, or None where it cannot be used; paths can be read without."""
     try:
         return ws.index()
-    except IndexFault as e:
+    except (IndexFault, ResourceFault) as e:
         ws.count(f"index_{e.kind}")
         return None

@@ -151,6 +151,7 @@ class _Pass:
 
     def run(self) -> Synced:
         index, fs = self.index, self.ws.fs
+        self.ws.prove_vault()
         if self.is_alone:
             index.sweep()
         with decoding(index.path):
@@ -219,6 +220,8 @@ class _Pass:
             raise VaultMissing(f"The vault {self.ws.root} has no notes any more; the index still has them.")
         if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
             return late + len(removed) + len(excluded)
+        if removed or excluded:
+            self.ws.prove_vault()
         apply.remove(removed)
         apply.drop(excluded)
         return late
@@ -310,6 +313,8 @@ class _Pass:
             elif is_known and row is not None:
                 gone.append(key)
         self._bring_in(apply, found, 0)
+        if gone:
+            self.ws.prove_vault()
         apply.drop(gone)
 
     def _look_at(self, apply: Apply, path: str) -> tuple[Witness | None, bool]:
@@ -341,6 +346,12 @@ class _Pass:
 
 
 def peak_rss_bytes() -> int:
-    """The largest resident size of this process so far."""
+    """The largest resident size of this program so far."""
+    try:
+        # What getrusage says begins with the size of the process that started us; this one begins anew with exec.
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass  # not Linux
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

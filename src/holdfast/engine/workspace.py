@@ -69,6 +69,21 @@ class Workspace:
         self.looked_behind: int | None = None
         self.is_missing = False
 
+    def prove_vault(self) -> None:
+        """Raise VaultMissing unless the folder is there and is still the vault that was opened.
+
+        Where a disk is not mounted, or another one is, every note looks deleted. Test: fault/test_absence.py.
+        """
+        try:
+            self.fs.stat(self.root)
+            vault_id = self.vault_id and load(read_settings(self.fs, self.root) or "", {})[0]
+        except OSError as e:
+            raise VaultMissing(f"The vault {self.root} cannot be read: {e.strerror}.") from e
+        except ConfigError:
+            return  # half written or mistyped; it is there
+        if vault_id != self.vault_id:
+            raise VaultMissing(f"The folder {self.root} is not the vault that was opened: its .holdfast is another.")
+
     def index(self) -> SqliteIndex | None:
         """The published index, opened again if another one was published since; None if there is none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 
 from holdfast.files.fs import FileSystem
@@ -42,6 +43,10 @@ def look_at(fs: FileSystem, root: str, path: str, inode_mask: int = INODE_MASK) 
             st = fs.stat(full)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as e:
+        if e.errno == errno.ELOOP:
+            return None  # a link that leads back to itself
+        raise
     if not stat.S_ISREG(st.st_mode):
         return None
     prefix = "/".join(folders).replace("/", "\0") + "\0\0" if folders else "\0"

@@ -31,6 +31,7 @@ BUSY_MS = 10_000
 WAL_PAGES = 500
 WAL_KEEP_BYTES = 4 << 20
 CACHE_KIB = 2_048
+SPARE_FILES = 8
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def translated(path: str) -> Iterator[None]:
     except apsw.IOError as e:
         if _is_disk_full(path):
             raise DiskFull("The disk is full; the index cannot be read or written.") from e
-        raise IndexDamaged(f"The index {path} cannot be read: {e}.") from e
+        raise _at_file_limit() or IndexDamaged(f"The index {path} cannot be read: {e}.") from e
     except apsw.NoMemError as e:
         raise MemoryBudget("There is not enough memory for the index.") from e
     except (apsw.MisuseError, apsw.ConnectionClosedError, apsw.ThreadingViolationError):
@@ -82,14 +83,24 @@ def _is_disk_full(path: str) -> bool:
 
 def _cannot_open(path: str, cause: Exception) -> HoldfastError:
     # At the limit of descriptors SQLite says "unable to open database file": ask the system for the real cause.
+    return _at_file_limit() or IndexDamaged(f"The index {path} cannot be opened: {cause}.")
+
+
+def _at_file_limit() -> FileLimit | None:
+    """The error if there are not as many descriptors left as SQLite takes for a database, and a few for us."""
+    probes: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        while len(probes) < SPARE_FILES:
+            probes.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as e:
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return FileLimit(f"The limit of {soft} open files is reached ({e.strerror}).")
-    return IndexDamaged(f"The index {path} cannot be opened: {cause}.")
+    finally:
+        for fd in probes:
+            os.close(fd)
+    return None
 
 
 def connect(path: str, *, create: bool = False) -> apsw.Connection:

@@ -64,6 +64,8 @@ def _overlay(db: apsw.Connection, post_seq: int) -> Overlay:
     if not found:
         return EMPTY
     lens = [np.frombuffer(r[1], np.uint16) for r in found]
+    if not all(map(len, lens)):
+        raise ValueError("a note without even a title")
     layout = Layout(
         np.array([r[0] for r in found], dtype=np.int64),
         np.array([len(x) - 1 for x in lens], dtype=np.int64),

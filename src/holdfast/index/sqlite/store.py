@@ -29,14 +29,20 @@ from holdfast.index.base import (
 )
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
-from holdfast.index.sqlite.db import connect, decoding, first, identity, prepare, translated, verify
+from holdfast.index.sqlite.db import connect, decoding, identity, prepare, translated, verify
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 _NOTE = (
     "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
     "coalesce(n.modified_ns, f.mtime_ns) from note n join file f on f.id = n.id "
 )
+_LINK_KINDS = "iissSSiiS"
 _LINK = "select note, line, target, name, heading, block, embed, relative, relation from link "
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "i": int, "b": bytes, "s": str, "I": (int, type(None)), "B": (bytes, type(None)), "S": (str, type(None)),
+}  # fmt: skip
 
 
 class SqliteIndex:
@@ -99,10 +105,18 @@ class SqliteIndex:
                 if self._depth == 0 and self._db.in_transaction:
                     self._db.execute("rollback")
 
-    def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        """All rows; fetched before the call returns, so that no statement keeps a lock."""
+    def _all(self, sql: str, values: Sequence[object] = (), kinds: str = "") -> list[Any]:
+        """All rows; fetched before the call returns, so that no statement keeps a lock.
+
+        `kinds` has a letter of _KINDS for each column: SQLite lets a flipped bit turn a text into a blob.
+        """
         with self._reading, decoding(self.path), translated(self.path):
-            return self._db.execute(sql, values).fetchall()
+            found = self._db.execute(sql, values).fetchall()
+            for row in found if kinds else ():
+                for value, kind in zip(row, kinds, strict=True):
+                    if not isinstance(value, _KINDS[kind]):
+                        raise TypeError(f"{value!r:.40} is of another type")
+            return found
 
     # What the scan compares
 
@@ -112,7 +126,7 @@ class SqliteIndex:
             "order by key limit ?",
             (after, limit),
         )
-        if found and found[-1][0] <= after:
+        if found and not (found[-1][0] > after and all(type(row[0]) is bytes for row in found)):
             # Out of order only in a damaged tree; who pages through it would never come to an end.
             raise IndexDamaged(f"The index {self.path} is damaged: its files are out of order.")
         return found
@@ -156,6 +170,7 @@ class SqliteIndex:
             "select f.key, f.size, f.mtime_ns, f.ctime_ns, f.inode, f.id, f.racy_ns, n.digest "
             f"from file f left join note n on n.id = f.id {where} order by f.key",
             values,
+            "biiiiiiB",
         )
         return [FileRow((r[0], r[1], r[2], r[3], r[4]), r[5], r[6], r[7]) for r in rows]
 
@@ -211,17 +226,9 @@ class SqliteIndex:
         return self._corpus, at[0]
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
-        out: list[ChunkRow | None] = []
-        with self._reading, decoding(self.path), translated(self.path):
-            for place in places:
-                row = first(
-                    self._db,
-                    "select start, size, line, count, heading, digest, speaker, at_ns from chunk "
-                    "where note = ? and ord = ?",
-                    place,
-                )
-                out.append(ChunkRow(*row) if row else None)
-        return out
+        sql = "select start, size, line, count, heading, digest, speaker, at_ns from chunk where note = ? and ord = ?"
+        rows = [self._all(sql, place, "iiiisbSI") for place in places]
+        return [ChunkRow(*found[0]) if found else None for found in rows]
 
     def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]:
         found = self._notes("where n.id in (select value from json_each(?))", (json.dumps(sorted(set(ids))),))
@@ -229,7 +236,9 @@ class SqliteIndex:
 
     def keys(self, ids: Iterable[int]) -> dict[int, bytes]:
         return dict(
-            self._all("select id, key from file where id in (select value from json_each(?))", (json.dumps(list(ids)),))
+            self._all(
+                "select id, key from file where id in (select value from json_each(?))", (json.dumps(list(ids)),), "ib"
+            )
         )
 
     def note_by_key(self, key: bytes) -> NoteRow | None:
@@ -243,36 +252,35 @@ class SqliteIndex:
 
     def _notes(self, where: str, values: Sequence[object]) -> list[NoteRow]:
         with decoding(self.path):
-            return [_note_row(r) for r in self._all(_NOTE + where, values)]
+            return [_note_row(r) for r in self._all(_NOTE + where, values, "ibbissSsSSSi")]
 
     def named(self, name: str) -> list[NameRow]:
         rows = self._all(
             "select n.note, f.key, n.levels, n.whole, o.permalink from name n join file f on f.id = n.note "
             "join note o on o.id = n.note where n.key = ? order by f.key",
             (name,),
+            "ibisS",
         )
         return [
             NameRow(note, key, NameLevel(levels), whole or None, stated) for note, key, levels, whole, stated in rows
         ]
 
     def links_from(self, note: int) -> list[LinkRow]:
-        rows = self._all(_LINK + "where note = ? order by ord", (note,))
+        rows = self._all(_LINK + "where note = ? order by ord", (note,), _LINK_KINDS)
         return [_link_row(r) for r in rows]
 
     def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]:
         rows = self._all(
             _LINK + "where name in (select value from json_each(?)) order by note, ord",
             (json.dumps(sorted(set(names))),),
+            _LINK_KINDS,
         )
         return [(r[0], _link_row(r)) for r in rows]
 
     def field_values(self, key: str, limit: int) -> list[str]:
         """Distinct folded values of a frontmatter field, the first `limit` in order."""
-        with self._reading, translated(self.path):
-            rows = self._db.execute(
-                "select distinct value from field where key = ? order by value limit ?", (key, limit)
-            )
-            return [v for (v,) in rows]
+        rows = self._all("select distinct value from field where key = ? order by value limit ?", (key, limit), "s")
+        return [v for (v,) in rows]
 
     def has_field(self, key: str, value: str | None = None) -> bool:
         if value is None:
@@ -280,7 +288,7 @@ class SqliteIndex:
         return bool(self._all("select 1 from field where key = ? and value = ? limit 1", (key, value)))
 
     def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
-        return self._all("select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,))
+        return self._all("select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,), "bsi")
 
     def meta(self, key: str) -> str | int | None:
         rows = self._all("select value from meta where key = ?", (key,))
