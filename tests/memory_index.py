@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from holdfast.index.base import (
+    SPEAKER,
     ChunkRow,
     Condition,
     Counts,
@@ -362,7 +363,7 @@ class MemoryIndex:
             return by or (
                 chunk.speaker is not None
                 and fold(chunk.speaker) == c.values[0]
-                and ("speaker", c.values[0]) in record.fields
+                and (SPEAKER, c.values[0]) in record.fields
             )
         if c.kind == "time":
             at = self._modified(place[0]) if chunk.at_ns is None else chunk.at_ns

@@ -155,7 +155,7 @@ class Note(Result):
 
 @dataclass(frozen=True, slots=True)
 class Listed(Result):
-    """A note as lists show it."""
+    """A note as lists show it; without a digest if it is too large to be read."""
 
     path: str
     title: str
@@ -163,7 +163,7 @@ class Listed(Result):
     tags: tuple[str, ...]
     modified: str
     bytes: int
-    digest: str
+    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)

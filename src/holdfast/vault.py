@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -17,7 +17,7 @@ from holdfast.engine.status import status
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
-from holdfast.errors import HoldfastError, PathNotAllowed
+from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
 from holdfast.results import Answer, Created, Listing, Note, Rebuilt, Status, Synced
@@ -84,11 +84,12 @@ class Vault:
         vectors: bool = True,  # noqa: ARG002 - no embedder yet: there is nothing to leave out
         checksum: bool = False,
         accept_empty: bool = False,
-        paths: tuple[str, ...] = (),
+        paths: str | Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Synced:
         """Make the index equal to the notes; see Synced. `checksum` hashes every note; `paths` looks at these only."""
-        options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in paths))
+        hints = (paths,) if isinstance(paths, str) else paths
+        options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in hints))
         return sync(self._ws, options, progress)
 
     def rebuild(self, *, progress: Progress | None = None) -> Rebuilt:
@@ -115,14 +116,29 @@ class Vault:
         """A note by path, permalink, memory://permalink, unique title or path:line:count."""
         if sync:
             look_first(self._ws, [])
-        return reading.read(self._ws, reading.usable(self._ws), note, line, count)
+        try:
+            try:
+                return reading.read(self._ws, reading.usable(self._ws), note, line, count)
+            except IndexFault as e:
+                self._ws.count(f"index_{e.kind}")
+                return reading.read(self._ws, self._stopgap.index([]), note, line, count)
+        except NotFound as e:
+            if self._ws.is_missing:
+                raise VaultMissing(f"The vault {self._ws.root} has no notes any more.") from e
+            raise
 
     def list(self, path: str = "", *, limit: int = 50, after: str = "", sync: bool = True) -> Listing:
         """Notes in path order, all or those under `path`."""
         if sync:
             look_first(self._ws, [])
+        if self._ws.is_missing:
+            raise VaultMissing(f"The vault {self._ws.root} has no notes any more.")
         index, _ = usable_index(self._ws, self._stopgap, [])
-        return reading.list_notes(self._ws, index, path, after, limit)
+        try:
+            return reading.list_notes(self._ws, index, path, after, limit)
+        except IndexFault as e:
+            self._ws.count(f"index_{e.kind}")
+            return reading.list_notes(self._ws, self._stopgap.index([]), path, after, limit)
 
     def status(self) -> Status:
         """Health, sizes, jobs and problems, without looking at the notes."""

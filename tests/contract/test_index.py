@@ -21,6 +21,7 @@ import pytest
 
 from holdfast.engine.rank import rank
 from holdfast.index.base import (
+    SPEAKER,
     ChunkRow,
     Condition,
     FactRow,
@@ -151,7 +152,7 @@ def random_note(rng: random.Random, words: list[str] = WORDS) -> NoteRecord:
         replace(c, speaker=s, at_ns=rng.choice([None, rng.randrange(9) * DAY]), digest=digest(f"{rng.random()}"))
         for c, s in zip(made.chunks, speakers, strict=True)
     ]
-    spoken = {("speaker", s.lower()) for s in speakers if s}
+    spoken = {(SPEAKER, s.lower()) for s in speakers if s}
     author = rng.choice([None, "Bo", "Cy"])
     fields = {("type", rng.choice(["note", "plan"])), ("tag", rng.choice(["home", "home/desk", "homes", "work"]))}
     if author:
@@ -489,7 +490,7 @@ class TestIndex:
             replace(c, speaker=s, at_ns=t)
             for c, s, t in zip(turns.chunks, ("Ana", "Bo", None), (DAY, 3 * DAY, None), strict=True)
         ]
-        spoken = (("speaker", "ana"), ("speaker", "bo"), ("tag", "home/desk"))
+        spoken = ((SPEAKER, "ana"), (SPEAKER, "bo"), ("tag", "home/desk"))
         both.put("d/a.md", replace(turns, chunks=rows, fields=spoken, modified_ns=5 * DAY))
         written = (("author", "ana"), ("tag", "homes"))
         both.put("d.md", note("ant", author="Ana", fields=written, modified_ns=3 * DAY, valid_to_ns=DAY))

@@ -94,7 +94,11 @@ def test_3_when_a_note_is_set_aside(own: Command, notes: Path) -> None:
     done = own("sync", "--json", HOLDFAST_NOTE_BYTES="2000")
     assert done.exit == 3
     assert done.json["quarantined"] == 1
-    assert done.json["notes"] == 4
+    assert done.json["notes"] == 5
+    assert "large.md" in {n["path"] for n in own("list", "--json", HOLDFAST_NOTE_BYTES="2000").json["notes"]}
+    assert own("sync").exit == 0, "a limit that was raised takes the note back"
+    (notes / "large.md").write_text("word " * 1001)
+    assert own("sync", HOLDFAST_NOTE_BYTES="2000").exit == 3
     status = own("status", "--json", HOLDFAST_NOTE_BYTES="2000")
     assert status.exit == 3
     newest = status.json["quarantined"]["newest"]

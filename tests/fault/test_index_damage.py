@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from holdfast import Vault
@@ -152,6 +153,66 @@ def test_flipped_bits_never_crash_and_a_rebuild_heals(place: Place) -> None:
     assert done.returncode == 0, done.stdout[-300:] + done.stderr[-3000:]
     assert done.stdout.endswith("all healed\n")
     assert "typed" not in done.stdout, "recall, list and status answer whatever the index is like"
+
+
+ROWS = [
+    "update doc set lens = x''",
+    "update doc set lens = x'ffff'",
+    "update doc set ids = x'ff'",
+    "delete from doc",
+    "update segment set sizes = zeroblob(length(sizes))",
+    "update segment set sizes = x'ffffffffffffff7f'",
+    "update segment set notes = x'01'",
+    "update segment set dead = x'01'",
+    "update post set data = x'00'",
+    "update post set data = substr(data, 1, length(data) - 5)",
+    "delete from post",
+    "update term set id = id + 100000",
+    "update note set title = cast(title as blob)",
+    "update note set tags = '{'",
+    "update note set digest = 'text'",
+    "update chunk set heading = x'ff'",
+    "update chunk set start = -5",
+    "update chunk set size = 1 << 40",
+    "update chunk set digest = zeroblob(16)",
+    "delete from chunk",
+    "update name set levels = 'x'",
+    "update field set value = x'ff'",
+    "update file set key = cast('x' || hex(key) as text)",
+    "update file set mtime_ns = 'x'",
+    "delete from file",
+    "update quarantine set key = 'x'",
+    "update meta set value = '[' where key in ('rules', 'job:sync', 'scrub_key')",
+    "update meta set value = 'x' where key in ('grain_ns', 'scrub_ns', 'proven_at_ns')",
+    "update meta set value = 'x' where key in ('seq', 'post_seq', 'layout')",
+    "delete from meta where key like 'next_%'",
+    "drop table segment",
+    "drop table term",
+]
+
+
+@pytest.mark.parametrize("damage", ROWS)
+def test_rows_that_make_no_sense_are_damage_and_nothing_worse(place: Place, damage: str) -> None:
+    """What no check of SQLite sees. Whatever is asked, there is an answer; a sync works or heals; a rebuild always."""
+    with place.open() as vault:
+        truth = answers(vault)
+    db = apsw.Connection(place.database)
+    db.execute(damage)
+    db.close()
+    with place.open() as vault:
+        for question in QUESTIONS:
+            vault.recall(question, sync=False)
+            vault.recall(question, by="note")
+        vault.list()
+        vault.status()
+        vault.read("Note 7")
+        place.put("later.md", "# Later\n")
+        vault.sync()
+        vault.sync(checksum=True)
+        os.unlink(f"{place.root}/later.md")
+        vault.rebuild()
+        assert answers(vault) == truth
+    assert_equals_a_rebuild(place)
 
 
 def test_an_older_copy_of_the_index_is_restored(place: Place) -> None:

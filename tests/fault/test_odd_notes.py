@@ -36,8 +36,9 @@ def test_a_sparse_file_of_a_gigabyte_is_listed_and_never_opened(place: Place) ->
     with place.open(fs) as vault:
         for _ in range(2):
             done = vault.sync()
-            assert (done.notes, done.quarantined) == (5, 1)
+            assert (done.notes, done.quarantined) == (6, 1)
         assert not [where for call, where in fs.trail if call == "open_read" and where.endswith("big.md")]
+        assert [(n.path, n.digest) for n in vault.list().notes if n.path == "big.md"] == [("big.md", None)]
         status = vault.status()
         assert (status.health, status.quarantined["newest"][0]["path"]) == ("degraded", "big.md")
     assert found(place, "zebra") == []

@@ -269,5 +269,5 @@ def _usage_hint(e: typer.TyperException) -> str:
     ctx = getattr(e, "ctx", None)
     command = ctx.command_path if ctx else "holdfast"
     if command.endswith("recall") and "No such option" in _message(e):
-        return f"Run `{command} --help`; words that begin with - go behind `--`, or into quotes with the rest."
+        return f"Run `{command} --help`; put `--` before words that begin with `-`."
     return f"Run `{command} --help`."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from holdfast.engine.diff import is_note_key
-from holdfast.engine.record import Note, make_record, read_note
+from holdfast.engine.record import Note, make_record, read_note, unread_record
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
@@ -121,6 +121,9 @@ class Apply:
 
     def drop(self, keys: Iterable[bytes]) -> None:
         """Take these out although their files are there: ignore rules exclude them now."""
+        keys = list(keys)
+        if not keys:
+            return
         with self._index.begin() as tx:
             for key in keys:
                 tx.delete_file(key)
@@ -269,10 +272,11 @@ class Apply:
         key, problem = item.witness[0], item.problem
         assert problem is not None
         self.counts.skip(problem.kind, key_path(key))
-        # Too large is known from the stat; anything else may end by itself, so the next sync looks again.
-        tx.set_file(item.witness, 0 if isinstance(problem, NoteTooLarge) else look_ns)
+        # The next sync looks again: the cause may end by itself, or a limit be raised. Too large is told by the stat.
         if isinstance(problem, NoteTooLarge):
-            tx.drop_content(key)
+            tx.replace_note(item.witness, look_ns, unread_record(key_path(key)), None)
+        else:
+            tx.set_file(item.witness, look_ns)
         tx.quarantine(key, problem.message, look_ns)
 
     def _racy(self, item: _Item, look_ns: int) -> int:

@@ -43,7 +43,7 @@ class Difference:
     excluded: list[bytes] = field(default_factory=list)
     unchanged: int = 0
     unverified: int = 0
-    ignored: int = 0
+    ignored: list[bytes] = field(default_factory=list)
     prefix: bytes = b""
     is_all_new: bool = False
 
@@ -111,7 +111,7 @@ def _compare(directory: Directory, rows: list[Witness], found: Difference) -> No
     for witness in directory.files:
         row = known.get(witness[0])
         if rules is not None and (row is None or rematch) and rules.ignores(os.fsdecode(witness[0][start:])):
-            found.ignored += 1
+            found.ignored.append(witness[0])
             if known.pop(witness[0], None) is not None:
                 found.excluded.append(witness[0])
             continue

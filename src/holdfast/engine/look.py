@@ -21,14 +21,18 @@ def look_first(ws: Workspace, degraded: list[str]) -> int | None:
             return ws.looked_behind
         began_ns = ws.fs.monotonic_ns()
         ws.looked_behind = sync(ws, Options(deadline_ms=ws.config.look_ms)).behind
-        ws.looked_ns, ws.is_missing = began_ns, False
+        ws.looked_ns, ws.is_missing, ws.is_writable = began_ns, False, True
         return ws.looked_behind
     except VaultBusy as e:
         degraded.append(f"{e.message} The newest changes may be missing.")
     except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
         ws.count(f"look_{e.kind}")
         ws.is_missing = isinstance(e, VaultMissing)
+        ws.is_writable = not isinstance(e, ResourceFault)
         degraded.append(f"the notes were not looked at: {e.message}")
     finally:
+        if ws.rebuilt_because:
+            degraded.append(f"{ws.rebuilt_because} It was set aside and is built anew from the notes.")
+            ws.rebuilt_because = ""
         ws.looking.release()
     return None

@@ -82,8 +82,8 @@ def _reads_are_slow(ws: Workspace) -> bool:
 def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Outcome:
     path = key_path(note.key)
     try:
-        if chunk.size == 0:
-            # The title of a note without text; it stands at no place that could be read alone.
+        if chunk.start < 0 or not 0 < chunk.size <= ws.config.note_bytes:
+            # The title of a note without text, which stands at no place that could be read alone; or damage.
             return _read_again(ws, ranked, chunk, note)
         raw = notes.read_range(ws.fs, ws.root, path, chunk.start, chunk.size)
         text = chunk_text(raw, note.type == "conversation")

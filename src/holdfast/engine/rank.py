@@ -76,10 +76,14 @@ def _by_note(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[R
     owner = s.owner[order]
     place = np.arange(len(owner)) - np.searchsorted(owner, owner)
     # What is said of the note itself counts once, however few passages it has.
-    score = POOLING.sum() * parts["note"]
+    pooled = {name: np.zeros(len(s.notes), dtype=np.float32) for name in ("near", "own")}
+    pooled["note"] = POOLING.sum() * parts["note"]
+    score = pooled["note"].copy()
     for i, weight in enumerate(POOLING):
         at = order[place == i]
         score[s.owner[at]] += weight * own[at]
+        for name in ("near", "own"):
+            pooled[name][s.owner[at]] += weight * parts[name][at]
     best = np.full(len(s.notes), -1, dtype=np.int64)
     firsts = order[place == 0]
     best[s.owner[firsts]] = firsts
@@ -89,7 +93,10 @@ def _by_note(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[R
         i = int(best[note])
         chunk = int(s.ord[i]) if i >= 0 else _first_in_scope(s, note)
         rows.append((float(score[note]), note, chunk, i))
-    return [_ranked(s, parts, row) for row in _ordered(s, rows, keys)[:k]]
+    return [
+        Ranked(int(s.notes[note]), chunk, total, _why({name: float(part[note]) for name, part in pooled.items()}))
+        for total, note, chunk, _ in _ordered(s, rows, keys)[:k]
+    ]
 
 
 def _first_in_scope(s: Signals, note: int) -> int:
@@ -112,4 +119,8 @@ def _ranked(s: Signals, parts: dict[str, Floats], row: tuple[float, int, int, in
     why = {"note": float(parts["note"][note])}
     if i >= 0:
         why |= {name: float(parts[name][i]) for name in ("near", "own")}
-    return Ranked(int(s.notes[note]), chunk, score, {n: round(v, 4) for n, v in why.items() if v})
+    return Ranked(int(s.notes[note]), chunk, score, _why(why))
+
+
+def _why(parts: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in parts.items() if value}

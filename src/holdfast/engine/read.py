@@ -11,6 +11,7 @@ from holdfast.engine.times import bounds, rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, ResourceFault, UserError
 from holdfast.files import notes
+from holdfast.files.look import look_at
 from holdfast.files.paths import is_note, safe_path
 from holdfast.index.base import NoteRow
 from holdfast.index.sqlite.store import SqliteIndex
@@ -56,6 +57,11 @@ def _path(ws: Workspace, name: str) -> str | None:
     path = safe_path(ws.root, name)
     for tried in (path, *(path + suffix for suffix in NOTE_SUFFIXES)):
         if is_note(tried.rpartition("/")[2]) and _is_file(ws, tried):
+            if look_at(ws.fs, ws.root, tried) is None:
+                raise PathNotAllowed(
+                    f"The note {show_path(tried)} is excluded by the vault's ignore rules.",
+                    hint="Change .gitignore or .holdfastignore if it is to be part of the vault.",
+                )
             return tried
     return None
 
@@ -143,7 +149,7 @@ def _is_folder(ws: Workspace, path: str) -> bool:
 def _listed(row: NoteRow) -> Listed:
     return Listed(
         show_path(key_path(row.key)), row.title, row.type, row.tags, rfc3339(row.modified_ns), row.size,
-        show_digest(row.digest),
+        show_digest(row.digest) if row.digest else None,
     )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from holdfast.engine.scope import SHOWN, make_search, unmet
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, QueryError
+from holdfast.errors import IndexFault, QueryError, ResourceFault
 from holdfast.index.base import ChunkRow, Newest, NoteRow, Search, Signals
+from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
 from holdfast.results import Answer, Hit, Ready, Receipt, Scope
@@ -68,16 +69,14 @@ def recall(
     index, via = usable_index(ws, stopgap, degraded)
     if via == "scan":
         behind = stopgap.behind
-    query = parse_query(question, index.has_field, ws.config.query_terms)
-    degraded += _remarks(query, index)
     try:
-        found = _search(index, query, make_search(query), k + SPARE, by, degraded)
-    except IndexFault as e:
+        query, found = _ask(ws, index, question, k + SPARE, by, degraded)
+    except (IndexFault, ResourceFault) as e:
         # Damage that shows only while reading: the same question to the notes themselves.
         ws.count(f"index_{e.kind}")
         degraded.append(f"{e.message} The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
-        found = _search(index, query, make_search(query), k + SPARE, by, degraded)
+        query, found = _ask(ws, index, question, k + SPARE, by, degraded)
     passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)
     if not found.ranked and found.scope.notes == 0 and query.filters:
         degraded.append("no note meets " + " and ".join(_as_typed(f.field, f.value, f.negated) for f in query.filters))
@@ -93,6 +92,14 @@ def recall(
         degraded=tuple(dict.fromkeys(degraded)),
     )
     return fit(Answer(question, tuple(hits), receipt, 0), budget)
+
+
+def _ask(
+    ws: Workspace, index: SqliteIndex, question: str, k: int, by: Literal["passage", "note"], degraded: list[str]
+) -> tuple[Query, _Found]:
+    query = parse_query(question, index.has_field, ws.config.query_terms)
+    degraded += _remarks(query, index)
+    return query, _search(index, query, make_search(query), k, by, degraded)
 
 
 def _remarks(query: Query, index: SqliteIndex) -> list[str]:
@@ -130,16 +137,20 @@ def _search(
                     degraded.append(f"{len(ranked)} passages hold what was quoted; the others only have words of it")
                     ranked, matched = ranked + fill, words.matched_chunks
         degraded += said.remarks
-        proven = index.meta("proven_at_ns")
+        if aside := index.quarantined_count():
+            notes = "1 note is" if aside == 1 else f"{aside:,} notes are"
+            degraded.append(f"{notes} set aside; `holdfast sync --explain` says why")
+        with decoding(index.path):
+            proven = int(index.meta("proven_at_ns") or 0)
         return _Found(
             ranked=ranked,
             chunks=index.chunks([(r.note, r.ord) for r in ranked]),
             notes=index.notes({r.note for r in ranked}),
             scope=Scope(said.scope_notes, said.scope_chunks),
-            matched=matched,
+            matched=max(matched, 0 if query.is_empty else len(ranked[: k - SPARE])),
             generation=index.generation,
             seq=said.seq,
-            proven_at_ns=int(proven) if proven else None,
+            proven_at_ns=proven or None,
             chunk_count=said.chunks,
         )
 

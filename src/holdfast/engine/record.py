@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.times import bounds
-from holdfast.index.base import ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
+from holdfast.index.base import SPEAKER, ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
 from holdfast.model import Chunk, Link, Parsed, Value, fold, show_path
 from holdfast.text.chunk import chunk, chunk_digest
 from holdfast.text.names import tail
@@ -79,6 +79,15 @@ def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:
     )
 
 
+def unread_record(path: str) -> NoteRecord:
+    """The record of a note that is listed and was never opened: its name, and nothing to search."""
+    title = show_path(path).rpartition("/")[2].rpartition(".")[0]
+    return NoteRecord(
+        digest=b"", title=title, type="note", permalink=None, trust="own", tags=(), author=None, session=None,
+        modified_ns=None, valid_from_ns=None, valid_to_ns=None, chunks=(), terms=[terms(title)],
+    )  # fmt: skip
+
+
 def note_terms(note: Note) -> list[list[str]]:
     """The terms of the title (with aliases and stated tags, which no chunk holds), then of each chunk (a turn's with
     its speaker)."""
@@ -101,7 +110,7 @@ def note_fields(note: Note) -> Iterator[tuple[str, str]]:
     for tag in parsed.tags:
         yield "tag", fold(tag)
     for speaker in {t.speaker for t in parsed.turns}:
-        yield "speaker", fold(speaker)
+        yield SPEAKER, fold(speaker)
 
 
 def _leaves(value: Value) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from holdfast.engine.times import bounds
 from holdfast.errors import QueryError
-from holdfast.index.base import Condition, Search
+from holdfast.index.base import SPEAKER, Condition, Search
 from holdfast.model import Filter, Query, fold
 
 VALUES_COMPARED = 2_000
@@ -63,7 +63,7 @@ def unmet(query: Query, index: Fields) -> Iterator[str]:
     """A sentence for each filter whose value no note has, with the nearest one that some note has."""
     for f in query.filters:
         c = condition(f)
-        fields = ("speaker", "author") if c.kind == "who" else (c.field,)
+        fields = (SPEAKER, "author") if c.kind == "who" else (c.field,)
         if c.kind not in ("who", "field") or any(index.has_field(key, v) for key in fields for v in c.values):
             continue
         if c.field == "tag" and any(

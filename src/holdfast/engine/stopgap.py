@@ -22,7 +22,7 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
     The published one is asked if it covers all notes, or if another process is filling it for the first time; what it
     lacks is said in `degraded`.
     """
-    rebuild = True
+    rebuild = ws.is_writable
     try:
         index = ws.index()
         if index is not None and index.meta("full"):
@@ -34,7 +34,7 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
         reason = "the index is not built yet"
     except HoldfastError as e:
         ws.count(f"index_{e.kind}")
-        reason, rebuild = e.message.rstrip("."), not isinstance(e, IndexTooNew)
+        reason, rebuild = e.message.rstrip("."), rebuild and not isinstance(e, IndexTooNew)
     degraded.append(f"{reason}; the notes were searched instead")
     return stopgap.index(degraded, rebuild=rebuild), "scan"
 

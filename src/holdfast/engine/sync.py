@@ -230,8 +230,8 @@ class _Pass:
         counts.unchanged += found.unchanged
         if found.unverified:
             counts.skip("unverified", count=found.unverified)
-        if found.ignored:
-            counts.skip("ignored", count=found.ignored)
+        for key in found.ignored:
+            counts.skip("ignored", key_path(key))
 
     def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> None:
         for is_new, part in waiting.items():

@@ -29,7 +29,7 @@ from holdfast.errors import (
 from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
-from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory
+from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory, is_known
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import INODE_MASK
 
@@ -46,15 +46,10 @@ class Workspace:
     ) -> None:
         self.fs = fs
         self.root = fs.realpath(root)
-        try:
-            is_directory = stat.S_ISDIR(fs.stat(self.root).st_mode)
-        except OSError as e:
-            raise VaultMissing(f"The vault {self.root} is not there: {e.strerror}.") from e
-        if not is_directory:
-            raise VaultMissing(f"The vault {self.root} is not a folder.")
+        self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
+        self._find_root()
         self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ)
         self.config = config or loaded
-        self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
         self.generations = Generations(fs, self.directory, self.root, self.vault_id, reading_identity(self.config))
         self.traits = traits(fs, self.root)
@@ -68,6 +63,20 @@ class Workspace:
         self.looked_ns = -1
         self.looked_behind: int | None = None
         self.is_missing = False
+        self.is_writable = True
+        self.rebuilt_because = ""
+
+    def _find_root(self) -> None:
+        """Raise VaultMissing unless the root is a folder; the hint tells a mistyped path from a vault that is gone."""
+        try:
+            if stat.S_ISDIR(self.fs.stat(self.root).st_mode):
+                return
+            why = "is not a folder"
+        except OSError as e:
+            why = f"is not there: {e.strerror}"
+        known = is_known(self.fs, self.state_dir, self.root)
+        hint = "" if known else "Check the path; nothing was ever synced from there."
+        raise VaultMissing(f"The vault {self.root} {why}.", hint=hint)
 
     def prove_vault(self) -> None:
         """Raise VaultMissing unless the folder is there and is still the vault that was opened.
@@ -112,6 +121,7 @@ class Workspace:
                 reason = e.message
                 self.count(f"index_{e.kind}")
                 self.set_aside(reason)
+                self.rebuilt_because = reason
             opened, manifest = self._system(self.generations.build)
             self._system(lambda: self.generations.publish(opened, manifest))
             self._open = opened

@@ -23,6 +23,10 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+SPEAKER = ":speaker"
+"""The field that holds who speaks in a note; no frontmatter key and no filter can be called so."""
+
+
 class NameLevel(IntFlag):
     """What a name of a note is; a link's target is tried in this order."""
 

@@ -61,13 +61,22 @@ def index_directory(fs: FileSystem, state_dir: str, root: str, vault_id: str | N
         raise ConfigError(
             f"The state directory {state} is inside the vault.", hint="Choose one outside it with --state-dir."
         )
-    place = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
+    place = _place(root)
     mine = f"{state}/{vault_id or 'folder'}-{place}"
     if vault_id is None:
         _refuse_lost_id(fs, state, place, root)
     elif not _exists(fs, mine):
         _adopt(fs, state, vault_id, mine)
     return mine
+
+
+def is_known(fs: FileSystem, state_dir: str, root: str) -> bool:
+    """Whether there is an index of a vault at the real path `root`."""
+    return any(name.endswith("-" + _place(root)) for name in _names(fs, fs.realpath(state_dir)))
+
+
+def _place(root: str) -> str:
+    return hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
 
 
 def _refuse_lost_id(fs: FileSystem, state: str, place: str, root: str) -> None:

@@ -9,7 +9,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.index.base import Condition
+from holdfast.index.base import SPEAKER, Condition
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.lexical.pack import Ints
 from holdfast.index.sqlite.db import rows
@@ -111,8 +111,8 @@ def _by_who(db: apsw.Connection, who: str) -> Match:
     found = rows(
         db,
         "select c.note, c.ord, c.speaker from field f join chunk c on c.note = f.note "
-        "where f.key = 'speaker' and f.value = ? and c.speaker is not null",
-        (who,),
+        "where f.key = ? and f.value = ? and c.speaker is not null",
+        (SPEAKER, who),
     )
     return Match(notes, [(n, o) for n, o, speaker in found if fold(speaker) == who], [])
 

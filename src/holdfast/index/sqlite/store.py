@@ -287,6 +287,9 @@ class SqliteIndex:
             return bool(self._all("select 1 from field where key = ? limit 1", (key,)))
         return bool(self._all("select 1 from field where key = ? and value = ? limit 1", (key, value)))
 
+    def quarantined_count(self) -> int:
+        return int(self._all("select count(*) from quarantine")[0][0])
+
     def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
         return self._all("select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,), "bsi")
 
