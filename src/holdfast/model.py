@@ -198,7 +198,8 @@ class Query:
 
     `words` are the terms that are scored, each once, in the order asked, and `repeats` how often each was asked.
     `prefixes` are words typed with a `*`, folded. A hit holds every one of `phrases` and none of `excluded` (each a
-    sequence of terms). `filters` narrow the scope before ranking. `ignored` holds stop words left out.
+    sequence of terms). `filters` narrow the scope before ranking. `ignored` holds stop words left out. `typed` has for
+    each of `words` what was typed.
     """
 
     text: str
@@ -209,6 +210,7 @@ class Query:
     excluded: tuple[tuple[str, ...], ...] = ()
     filters: tuple[Filter, ...] = ()
     ignored: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
     cut: int = 0
 
     @property

@@ -60,9 +60,9 @@ def test_it_fits_in_order_and_says_so(bodies: list[str | None], budget: int, que
     dropped = len(whole.hits) - len(fitted.hits)
     assert bool(remarks) == bool(dropped or shortened)
     if dropped:
-        assert f"{dropped} hits dropped" in remarks[0]
+        assert f"{dropped} hit{'s' * (dropped != 1)} dropped" in remarks[0]
     if shortened:
-        assert f"{shortened} texts cut" in remarks[0]
+        assert f"{shortened} text{'s' * (shortened != 1)} cut" in remarks[0]
     # Nothing is dropped while a text could still be cut.
     if dropped:
         assert all(not h.text or len(h.text.rstrip().split("\n")) == 1 for h in fitted.hits)
@@ -81,7 +81,7 @@ def test_the_last_hits_give_first() -> None:
     lengths = [len(h.text or "") for h in fitted.hits]
     assert lengths[:3] == [len(whole.hits[0].text or "")] * 3
     assert 0 < lengths[3] < lengths[0]
-    assert fitted.receipt.degraded == (f"1 texts cut to fit {emitted(whole) - 20} tokens",)
+    assert fitted.receipt.degraded == (f"1 text cut to fit {emitted(whole) - 20} tokens",)
 
 
 def test_ten_full_chunks_fit_into_the_default() -> None:

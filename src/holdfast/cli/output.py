@@ -150,7 +150,7 @@ def synced(done: Synced, explain: bool) -> str:
         if count
     ]
     what = ", ".join(words) or "nothing changed"
-    lines = [f"{what}; {done.notes:,} notes, {done.chunks:,} chunks in {done.seconds:.2f} s"]
+    lines = [f"{what}; {_count(done.notes, 'note')}, {_count(done.chunks, 'chunk')} in {done.seconds:.2f} s"]
     loud = {r: n for r, n in done.skipped.items() if r not in ("hidden", "ignored")}
     if explain:
         lines += [f"  {n:,} {reason.replace('_', ' ')}" for reason, n in sorted(done.skipped.items())]
@@ -175,7 +175,7 @@ def answer(found: Answer, root: str, explain: bool) -> str:
         what = f"the newest {len(found.hits)} of {r.in_scope.chunks:,} passages"
     else:
         what = f"{len(found.hits)} of {r.matched:,} matching passages"
-    line = f"{what} in {r.in_scope.notes:,} notes; index {fresh}"
+    line = f"{what} in {_count(r.in_scope.notes, 'note')}; index {fresh}"
     lines.append(_style(line, "2"))
     lines += [_style(f"! {_line(x)}", "33") for x in r.degraded]
     return "\n".join(lines)
@@ -215,7 +215,7 @@ def status(found: Status) -> str:
     lines = [
         f"health     {found.health}",
         *(f"           {_line(r.message)} {_line(r.hint)}" for r in found.reasons),
-        f"vault      {_line(vault['path'])}: {vault['notes']:,} notes, {_size(vault['bytes'])}",
+        f"vault      {_line(vault['path'])}: {_count(vault['notes'], 'note')}, {_size(vault['bytes'])}",
         f"index      {_size(index['bytes'])} in {index['files']} files (bound {_size(index['bound_bytes'])})",
         f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
         f"           {_line(index['path'])}",
@@ -239,3 +239,7 @@ def _size(count: Any) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError("unreachable")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

@@ -63,7 +63,7 @@ def _with_remark(receipt: Receipt, cut: int, dropped: int, budget: int) -> Recei
         return receipt
     words = []
     if cut:
-        words.append(f"{cut} texts cut")
+        words.append(f"{cut} text{'s' * (cut != 1)} cut")
     if dropped:
-        words.append(f"{dropped} hits dropped")
+        words.append(f"{dropped} hit{'s' * (dropped != 1)} dropped")
     return replace(receipt, degraded=(*receipt.degraded, f"{' and '.join(words)} to fit {budget} tokens"))

@@ -28,6 +28,7 @@ def make_search(query: Query) -> Search:
     return Search(
         words=query.words,
         repeats=query.repeats,
+        typed=query.typed,
         prefixes=query.prefixes,
         phrases=query.phrases,
         excluded=query.excluded,

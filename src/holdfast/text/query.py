@@ -74,8 +74,19 @@ def parse_query(text: str, is_field: Callable[[str], bool] = lambda _: False, li
         excluded=tuple(dict.fromkeys(excluded))[:limit],
         filters=tuple(filters[:limit]),
         ignored=tuple(dict.fromkeys(ignored)),
+        typed=_typed(" ".join(words), chosen),
         cut=max(0, len(counts) - limit) + max(0, len(text) - QUESTION_CHARS),
     )
+
+
+def _typed(text: str, chosen: list[str]) -> tuple[str, ...]:
+    """What was typed for each term: a stem is no word that anybody wrote."""
+    spelled: dict[str, str] = {}
+    for word in text.split():
+        found = terms(word)
+        if len(found) == 1:
+            spelled.setdefault(found[0], word.strip(".,;:!?()[]'\""))
+    return tuple(spelled.get(term, term) for term in chosen)
 
 
 def _filter(name: str, value: str, negated: bool) -> Filter:

@@ -73,11 +73,11 @@ def _owners(corpus: Corpus, mask: scope.Mask) -> np.ndarray:
 
 def _words(db: apsw.Connection, corpus: Corpus, search: Search, remarks: list[str]) -> list[tuple[Postings, float]]:
     out = []
-    for term, times in zip(search.words, search.repeats, strict=True):
+    for term, times, typed in zip(search.words, search.repeats, search.typed or search.words, strict=True):
         found = vocabulary.postings(db, corpus, term)
         if found is None and (other := vocabulary.nearest(db, corpus, term)) is not None:
             found = other[0]
-            remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in other[1])}")
+            remarks.append(f"no note has “{typed}”; searched {', '.join(f'“{t}”' for t in other[1])}")
         if found is not None:
             out.append((found, float(times)))
     begun = [vocabulary.prefix(db, corpus, text) for text in search.prefixes]
