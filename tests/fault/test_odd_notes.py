@@ -168,8 +168,8 @@ def test_names_that_are_no_utf8_are_notes_like_others(place: Place) -> None:
     assert place.sync().notes == 14
     with place.open() as vault:
         hits = vault.recall("zebra", sync=False, k=50, by="note", budget=10**5).hits
-        assert len({h.path for h in hits}) == len(hits) - 1 or len(hits) == 9
-        assert "caf%E9.md" in {h.path for h in hits}
+        assert len(hits) == 9
+        assert [h.path for h in hits].count("caf%E9.md") == 2  # the byte that is no UTF-8, and the name that looks so
         assert vault.read("caf%E9.md", sync=False).text
         assert len(vault.list(sync=False).notes) == 14
     assert_equals_a_rebuild(place)
