@@ -105,10 +105,6 @@ class MemoryTx:
         known = self._state.files.get(witness[0])
         self._state.files[witness[0]] = (witness, known[1] if known else self._new_id(), racy_ns)
 
-    def drop_content(self, key: bytes) -> None:
-        if key in self._state.files:
-            self._state.notes.pop(self._state.files[key][1], None)
-
     def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
         s = self._state
         _, id_, _ = s.files.pop(old_key)

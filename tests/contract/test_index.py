@@ -214,7 +214,7 @@ def random_edit(rng: random.Random, both: Both, n: int) -> None:
         both.write(lambda tx: tx.move_file(sort_key(old), witness(new, n), 0))
     else:
         key = sort_key(rng.choice(known))
-        both.write(lambda tx: tx.delete_file(key) if what == "delete" else tx.drop_content(key))
+        both.write(lambda tx: tx.delete_file(key))
 
 
 def fail(index: Any) -> None:
@@ -333,15 +333,6 @@ class TestIndex:
             lambda tx: tx.replace_note(witness("a.md", 2), 0, note("dog")),
         )
         both.agree(ask("ant"), ask("bee"), ask("cow"), ask("dog"))
-
-    def test_content_can_go_while_the_file_stays(self, both: Both) -> None:
-        id_ = both.put("a.md", note("ant", names=(("a", 8, None),), fields=(("tag", "x"),)))
-        both.write(lambda tx: tx.drop_content(sort_key("a.md")))
-        row = both.real.file_row(sort_key("a.md"))
-        assert (row.id, row.digest) == (id_, None)
-        assert (both.real.named("a"), both.real.has_field("tag"), both.real.notes([id_])) == ([], False, {})
-        assert both.put("a.md", note("bee"), 1) == id_
-        both.agree(ask("ant"), ask("bee"))
 
     def test_moved_and_similar_files_are_found(self, both: Both) -> None:
         a, b, c = note("ant", "bee", "cow"), note("ant", "bee", "dog"), note("eel")

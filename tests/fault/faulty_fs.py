@@ -39,7 +39,6 @@ SEAM = [
     "unlink",
     "rmdir",
     "flock",
-    "funlock",
 ]
 """The single steps; what is composed of them is not counted twice."""
 

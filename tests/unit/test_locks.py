@@ -16,15 +16,14 @@ import pytest
 
 from holdfast.errors import VaultBusy
 from holdfast.files.fs import FileSystem
-from holdfast.files.locks import Holder, JobLock, SharedLock
+from holdfast.files.locks import Holder, JobLock
 
 FS = FileSystem()
 HOLD = """
 import sys, time
 from holdfast.files.fs import FileSystem
-from holdfast.files.locks import JobLock, SharedLock
-lock = JobLock(FileSystem(), sys.argv[1]) if sys.argv[2] == "job" else SharedLock(FileSystem(), sys.argv[1])
-print(lock.try_acquire("sync") if sys.argv[2] == "job" else lock.acquire(), flush=True)
+from holdfast.files.locks import JobLock
+print((lock := JobLock(FileSystem(), sys.argv[1])).try_acquire("sync"), flush=True)
 sys.stdin.read()
 """
 
@@ -143,24 +142,6 @@ def test_a_started_program_does_not_inherit_it(path: str) -> None:
             other.release()
         finally:
             child.kill()
-
-
-def test_many_share_and_one_excludes(path: str) -> None:
-    with another_process(path, "shared") as process:
-        here, alone = SharedLock(FS, path), SharedLock(FS, path)
-        assert here.acquire()
-        assert not alone.try_exclusive()
-        here.release()
-        assert not alone.try_exclusive()
-        process.kill()
-        process.wait()
-        assert alone.try_exclusive()
-        assert not here.acquire()
-        alone.release()
-        with here:
-            assert here.acquire()
-            assert here.is_held
-        assert not here.is_held
 
 
 def test_many_processes_at_once_one_wins(tmp_path: Path) -> None:

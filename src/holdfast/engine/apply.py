@@ -20,9 +20,7 @@ from holdfast.files import notes
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.wide import Pool
-from holdfast.index.base import FileRow
-from holdfast.index.sqlite.store import SqliteIndex
-from holdfast.index.sqlite.write import SqliteTx
+from holdfast.index.base import FileRow, Index, Tx
 from holdfast.model import Witness, key_path, show_path
 
 A = TypeVar("A")
@@ -69,7 +67,7 @@ class _Item:
 class Apply:
     """Applies differences to `index`. `known_grain_ns`: the grain of file times, 0 if unknown; `pool` reads abreast."""
 
-    def __init__(self, ws: Workspace, index: SqliteIndex, known_grain_ns: int, pool: Pool | None) -> None:
+    def __init__(self, ws: Workspace, index: Index, known_grain_ns: int, pool: Pool | None) -> None:
         self._fs, self._root, self._config, self._index = ws.fs, ws.root, ws.config, index
         self._inode_mask, self._grain_ns, self.pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
@@ -231,7 +229,7 @@ class Apply:
         except OSError:
             return False
 
-    def _store(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
+    def _store(self, tx: Tx, item: _Item, look_ns: int) -> None:
         key, counts = item.witness[0], self.counts
         if item.gone or tx.witness(key) != (item.known.witness if item.known else None):
             # The next walk sees that it is not there; or another process has stored it since we looked, and what we
@@ -268,7 +266,7 @@ class Apply:
                 tx.set_file(item.witness, racy_ns)
             counts.unchanged += not self.checksum
 
-    def _set_aside(self, tx: SqliteTx, item: _Item, look_ns: int) -> None:
+    def _set_aside(self, tx: Tx, item: _Item, look_ns: int) -> None:
         key, problem = item.witness[0], item.problem
         assert problem is not None
         self.counts.skip(problem.kind, key_path(key))

@@ -13,8 +13,7 @@ from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, Re
 from holdfast.files import notes
 from holdfast.files.look import look_at
 from holdfast.files.paths import is_note, safe_path
-from holdfast.index.base import NoteRow
-from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.index.base import Index, NoteRow
 from holdfast.model import KEY_END, Value, key_path, show_digest, show_path, sort_key
 from holdfast.results import Listed, Listing, Note
 from holdfast.text.names import NOTE_SUFFIXES
@@ -32,7 +31,7 @@ class Address:
     count: int = 0
 
 
-def find(ws: Workspace, index: SqliteIndex | None, identifier: str) -> Address:
+def find(ws: Workspace, index: Index | None, identifier: str) -> Address:
     """The note that `identifier` names: path, permalink, memory://permalink, unique title, or path:line[:count].
 
     Raises NotFound, PathNotAllowed, or QueryError where it names several.
@@ -73,7 +72,7 @@ def _is_file(ws: Workspace, path: str) -> bool:
         return False
 
 
-def _named(index: SqliteIndex | None, name: str, identifier: str) -> str | None:
+def _named(index: Index | None, name: str, identifier: str) -> str | None:
     if index is None:
         return None
     # Only a path can hold bytes that are no text; a name cannot.
@@ -84,7 +83,7 @@ def _named(index: SqliteIndex | None, name: str, identifier: str) -> str | None:
     return next((key_path(r.key) for r in rows.values()), None)
 
 
-def read(ws: Workspace, index: SqliteIndex | None, identifier: str, line: int | None, count: int | None) -> Note:
+def read(ws: Workspace, index: Index | None, identifier: str, line: int | None, count: int | None) -> Note:
     """The note that `identifier` names, or `count` of its lines from `line` on."""
     address = find(ws, index, identifier)
     first = address.line if line is None else line
@@ -119,7 +118,7 @@ def _first(value: Value | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def list_notes(ws: Workspace, index: SqliteIndex, under: str, after: str, limit: int) -> Listing:
+def list_notes(ws: Workspace, index: Index, under: str, after: str, limit: int) -> Listing:
     """Notes in path order: all, or those in the folder `under`; at most `limit` of them, behind the path `after`."""
     if limit < 1:
         raise QueryError(f"The limit is {limit}.", hint="Ask for at least one note.")
@@ -153,7 +152,7 @@ def _listed(row: NoteRow) -> Listed:
     )  # fmt: skip
 
 
-def usable(ws: Workspace) -> SqliteIndex | None:
+def usable(ws: Workspace) -> Index | None:
     """The published index, or None where it cannot be used; paths can be read without."""
     try:
         return ws.index()

@@ -18,9 +18,8 @@ from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, QueryError, ResourceFault
-from holdfast.index.base import ChunkRow, Newest, NoteRow, Search, Signals
+from holdfast.index.base import ChunkRow, Index, Newest, NoteRow, Search, Signals
 from holdfast.index.sqlite.db import decoding
-from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Query, key_path, show_digest, show_path
 from holdfast.results import Answer, Hit, Ready, Receipt, Scope
 from holdfast.text.query import KEYS, parse_query
@@ -95,14 +94,14 @@ def recall(
 
 
 def _ask(
-    ws: Workspace, index: SqliteIndex, question: str, k: int, by: Literal["passage", "note"], degraded: list[str]
+    ws: Workspace, index: Index, question: str, k: int, by: Literal["passage", "note"], degraded: list[str]
 ) -> tuple[Query, _Found]:
     query = parse_query(question, index.has_field, ws.config.query_terms)
     degraded += _remarks(query, index)
     return query, _search(index, query, make_search(query), k, by, degraded)
 
 
-def _remarks(query: Query, index: SqliteIndex) -> list[str]:
+def _remarks(query: Query, index: Index) -> list[str]:
     out = list(unmet(query, index))
     if query.cut:
         out.append("the question was too long; only its beginning was searched")
@@ -118,7 +117,7 @@ def _as_typed(field: str, value: str, negated: bool) -> str:
 
 
 def _search(
-    index: SqliteIndex, query: Query, search: Search, k: int, by: Literal["passage", "note"], degraded: list[str]
+    index: Index, query: Query, search: Search, k: int, by: Literal["passage", "note"], degraded: list[str]
 ) -> _Found:
     with index.snapshot():
         said: Signals | Newest

@@ -7,10 +7,10 @@ title, alias, file name; the first level at which it names any note decides, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
-from holdfast.index.base import LinkRow, NameLevel, NameRow
+from holdfast.index.base import NameLevel, NameRow
 from holdfast.model import fold, key_path, show_path
 from holdfast.text.names import bare, join, tail
 from holdfast.text.permalink import permalink
@@ -20,12 +20,6 @@ class Names(Protocol):
     """An index that knows names."""
 
     def named(self, name: str) -> list[NameRow]: ...
-
-
-class Links(Names, Protocol):
-    """An index that knows names and links."""
-
-    def links_to(self, names: Iterable[str]) -> list[tuple[int, LinkRow]]: ...
 
 
 def resolve(index: Names, target: str, folder: str = "", *, relative: bool = False) -> list[int]:
@@ -74,14 +68,3 @@ def _numbered(index: Names, whole: str) -> list[int]:
     paths = {r.note: show_path(key_path(r.key)) for r in index.named(tail(base))}
     same = [n for n in dict.fromkeys(same) if permalink(paths[n]) == base]
     return [same[int(number)]] if int(number) < len(same) else []
-
-
-def permalink_of(index: Names, note: int, key: bytes, stated: str | None) -> str:
-    """The note's permalink: the stated one, or the one of its path, numbered where others have the same."""
-    if stated is not None:
-        return stated
-    base = permalink(show_path(key_path(key)))
-    rows = [r for r in index.named(tail(base)) if r.levels & NameLevel.PERMALINK and r.stated_permalink is None]
-    same = list(dict.fromkeys(r.note for r in rows if permalink(show_path(key_path(r.key))) == base))
-    place = same.index(note) if note in same else 0
-    return f"{base}-{place}" if place else base

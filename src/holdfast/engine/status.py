@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, TruthFault
-from holdfast.index.sqlite.store import SqliteIndex
+from holdfast.index.base import Index
 from holdfast.model import key_path, show_path
 from holdfast.results import Reason, Status
 
@@ -70,7 +70,7 @@ def status(ws: Workspace) -> Status:
     )
 
 
-def _facts(index: SqliteIndex) -> dict[str, Any]:
+def _facts(index: Index) -> dict[str, Any]:
     counts = index.counts()
     return {
         "notes": counts.notes,
@@ -115,7 +115,7 @@ def _judge(
     return out
 
 
-def _jobs(ws: Workspace, index: SqliteIndex | None) -> dict[str, Any]:
+def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     try:
         entries = index.jobs() if index is not None else {}

@@ -13,10 +13,11 @@ import threading
 from holdfast.engine.sync import scan_into
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexTooNew
+from holdfast.index.base import Index
 from holdfast.index.sqlite.store import SqliteIndex
 
 
-def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[SqliteIndex, str]:
+def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[Index, str]:
     """The index to ask, with how it finds: `keyword` for the published one, `scan` for the stopgap.
 
     The published one is asked if it covers all notes, or if another process is filling it for the first time; what it
@@ -49,7 +50,7 @@ class Stopgap:
         self._child: subprocess.Popen[bytes] | None = None
         self.behind: int | None = None
 
-    def index(self, degraded: list[str], *, rebuild: bool = True) -> SqliteIndex:
+    def index(self, degraded: list[str], *, rebuild: bool = True) -> Index:
         """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words.
 
         `rebuild` starts a sync in the background, which is of no use where the index is to be left alone.

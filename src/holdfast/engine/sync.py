@@ -23,8 +23,8 @@ from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
+from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
-from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Witness, key_path, show_path, sort_key
 from holdfast.results import Ready, ScanReport, Synced
 
@@ -70,7 +70,7 @@ def sync(ws: Workspace, options: Options | None = None, progress: Progress | Non
             raise
 
 
-def scan_into(ws: Workspace, index: SqliteIndex, deadline_ms: int) -> Synced:
+def scan_into(ws: Workspace, index: Index, deadline_ms: int) -> Synced:
     """Bring an index of this process alone up to the notes, as far as the deadline allows; takes no lock."""
     return _Pass(ws, index, Options(deadline_ms=deadline_ms), None).run()
 
@@ -120,7 +120,7 @@ def _live_generation(ws: Workspace) -> int:
     return index.generation if index else 0
 
 
-def _note_failure(ws: Workspace, index: SqliteIndex, error: Exception) -> None:
+def _note_failure(ws: Workspace, index: Index, error: Exception) -> None:
     try:
         index.note_job("sync", str(error), ws.fs.time_ns(), failed=True)
     except (IndexFault, OSError):
@@ -133,7 +133,7 @@ class _Pass:
     def __init__(
         self,
         ws: Workspace,
-        index: SqliteIndex,
+        index: Index,
         options: Options,
         progress: Progress | None,
         known_notes: int = 0,

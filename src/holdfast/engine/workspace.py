@@ -29,8 +29,8 @@ from holdfast.errors import (
 from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
+from holdfast.index.base import Index
 from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory, is_known
-from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
@@ -93,7 +93,7 @@ class Workspace:
         if vault_id != self.vault_id:
             raise VaultMissing(f"The folder {self.root} is not the vault that was opened: its .holdfast is another.")
 
-    def index(self) -> SqliteIndex | None:
+    def index(self) -> Index | None:
         """The published index, opened again if another one was published since; None if there is none.
 
         Raises IndexFault where there is one that cannot be used.
@@ -106,7 +106,7 @@ class Workspace:
                 self._open = self._system(self.generations.open)
             return self._open.index if self._open else None
 
-    def writable_index(self) -> SqliteIndex:
+    def writable_index(self) -> Index:
         """The published index, made anew where there is none or it is unusable. Needs the job lock."""
         with self._guard:
             reason = "there was none"

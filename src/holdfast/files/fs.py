@@ -220,11 +220,6 @@ class FileSystem:
             return False
         return True
 
-    def funlock(self, fd: int) -> None:
-        import fcntl
-
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
     def open_files_limit(self) -> int:
         """The number of descriptors this process may have."""
         import resource

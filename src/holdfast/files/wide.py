@@ -35,7 +35,7 @@ class Pending(Generic[T]):
         assert call is not None
         try:
             self._result = call()
-        except BaseException as e:  # noqa: BLE001 - raised again by `result`, in the thread that asked
+        except BaseException as e:  # noqa: BLE001 - it is recorded, and raised again by `result` in the thread that asked
             self._error = e
         self._lock.release()
 

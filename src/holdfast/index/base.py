@@ -8,10 +8,10 @@ index and ResourceFault for a machine that is short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntFlag
-from types import TracebackType
 from typing import Literal, Protocol
 
 import numpy as np
@@ -236,9 +236,6 @@ class Tx(Protocol):
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         """Record a file's witness without touching a note's content; a new key is a file that is no note."""
 
-    def drop_content(self, key: bytes) -> None:
-        """Take the note's content out and keep its file row: the file is there and cannot be read as a note."""
-
     def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
         """Give the file under `old_key` a new path; id, chunks and postings stay."""
 
@@ -254,17 +251,19 @@ class Tx(Protocol):
 
     def put_meta(self, key: str, value: str | int) -> None: ...
 
-    def __enter__(self) -> Tx: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
 
 class Index(Protocol):
     """See tests/contract/test_index.py for each guarantee as a test."""
 
     generation: int
+    path: str
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether what is open is still what stands at its place."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All reads within see the same state."""
 
     def file_rows(self, after: bytes, limit: int) -> list[tuple[bytes, int, int, int, int]]:
         """Witnesses in rising key order, `after` excluded; size is -1 where the witness is unproven or quarantined."""
@@ -282,7 +281,17 @@ class Index(Protocol):
     def find_similar(self, digests: Iterable[bytes], share: float) -> list[FileRow]:
         """Notes of which at least `share` of the given chunk digests are chunks, best first."""
 
-    def begin(self) -> Tx: ...
+    def begin(self) -> AbstractContextManager[Tx]:
+        """One transaction: committed whole at the end of the block, or not at all."""
+
+    def flush(self, at_least: int = 0) -> None:
+        """Make postings of what was written if it has `at_least` chunks. Only for the holder of the job lock."""
+
+    def sweep(self) -> None:
+        """Remove what a build that died left behind. Only for the holder of the job lock."""
+
+    def checkpoint(self) -> None:
+        """Give back the space of what was logged."""
 
     def signals(self, search: Search) -> Signals: ...
 
@@ -309,6 +318,24 @@ class Index(Protocol):
         """Notes with lo <= key < hi, behind `after`, in key order."""
 
     def meta(self, key: str) -> str | int | None: ...
+
+    def put_meta(self, values: Mapping[str, str | int]) -> None: ...
+
+    def note_job(
+        self, job: str, message: str, at_ns: int, values: Mapping[str, str | int] | None = None, *, failed: bool = False
+    ) -> None: ...
+
+    def jobs(self) -> dict[str, dict[str, object]]: ...
+
+    def has_field(self, key: str, value: str | None = None) -> bool: ...
+
+    def field_values(self, key: str, limit: int) -> list[str]: ...
+
+    def quarantined_count(self) -> int: ...
+
+    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]: ...
+
+    def note_bytes(self) -> int: ...
 
     def counts(self) -> Counts: ...
 

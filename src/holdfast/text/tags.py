@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+from holdfast.model import fold
+
 _WORD = re.compile(r"[\w/-]*+")
 _JOINER = "\u200d"
 
@@ -52,18 +54,13 @@ def _end(line: str, at: int) -> int:
             return at
 
 
-def fold(tag: str) -> str:
-    """The form in which two tags are the same tag."""
-    return unicodedata.normalize("NFC", tag.casefold())
-
-
 def once(tags: Iterable[str]) -> tuple[str, ...]:
     """The tags in NFC, each once whatever its case, as first written."""
     seen: dict[str, str] = {}
     for tag in tags:
         if not tag.isascii():
             tag = unicodedata.normalize("NFC", tag)
-        seen.setdefault(tag.lower() if tag.isascii() else fold(tag), tag)
+        seen.setdefault(fold(tag), tag)
     return tuple(seen.values())
 
 

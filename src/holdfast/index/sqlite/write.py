@@ -129,13 +129,6 @@ class SqliteTx:
             known = first(self._db, "select id from file where key = ?", (witness[0],))
             self._put_file(witness, racy_ns, known[0] if known else self._new_id())
 
-    def drop_content(self, key: bytes) -> None:
-        """Take the note's content out of the index and keep its file row: the file is there and cannot be a note."""
-        with translated(self._path):
-            known = first(self._db, "select id from file where key = ?", (key,))
-            if known:
-                self._clear_note(known[0])
-
     def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
             known = first(self._db, "select id from file where key = ?", (old_key,))
