@@ -8,7 +8,7 @@ HoldfastError
   IndexFault       derived state is unusable: rebuilt without asking, visible in status   0
     IndexDamaged   IndexForeign   IndexTooNew 3 (refuse, never delete)   IndexOverBudget
   ResourceFault    the machine is short: retry later, health turns red                    75/503
-    DiskFull   FileLimit   WatchLimit   MemoryBudget   VaultBusy   EmbedderDown
+    DiskFull   FileLimit   WatchLimit   MemoryBudget   VaultBusy   EmbedderDown   EmbedderWrong
   TruthFault       stop everything and speak                                              70/500
     NotDurable   VaultMissing
 
@@ -197,6 +197,12 @@ class EmbedderDown(ResourceFault):
     """The embedder does not answer."""
 
     hint_default = "Keyword search goes on; check the embedder's address and try again."
+
+
+class EmbedderWrong(ResourceFault):
+    """The embedder answers with something that is no set of vectors."""
+
+    hint_default = "Keyword search goes on; check which model the embedder serves."
 
 
 class TruthFault(HoldfastError):

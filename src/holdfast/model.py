@@ -140,6 +140,25 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What an embedder is given for one chunk: `text`, of which the characters [start, end) are the chunk's own words.
+
+    The rest is context (the turns before and after). `is_turn` says that it is a line of a conversation. `digest`
+    covers all of that: inputs with one digest have one vector.
+    """
+
+    text: str
+    start: int
+    end: int
+    is_turn: bool
+    digest: bytes
+
+    @property
+    def own(self) -> str:
+        return self.text[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
     """What the notes' format says about one file; see docs/format.md."""
 
