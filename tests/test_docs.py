@@ -45,7 +45,7 @@ def prose(page: Path) -> str:
 
 
 def test_the_commands_of_the_interface_are_there() -> None:
-    assert list(COMMANDS) == ["init", "sync", "recall", "read", "list", "status", "rebuild", "parse"]
+    assert list(COMMANDS) == ["init", "sync", "recall", "read", "list", "eval", "status", "rebuild", "parse"]
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

@@ -1,7 +1,8 @@
 """Every number of the system, in one frozen place.
 
-Values come from, in rising order: the defaults here, `.holdfast/config.toml` of the vault, environment variables
-(`HOLDFAST_<NAME>`), flags. The file is data: it can set numbers and switches below, and nothing else.
+Values come from, in rising order: the defaults here, `.holdfast/config.toml` of the vault, the user's own
+`holdfast/config.toml` (in $XDG_CONFIG_HOME), environment variables (`HOLDFAST_<NAME>`), flags. The files are data: they
+can set numbers, switches and names below, and nothing else.
 """
 
 from __future__ import annotations
@@ -35,9 +36,21 @@ class Config:
     move_share: float = 0.6
 
     # Index
-    index_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 64 MiB
+    index_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 1.5 x the vectors' + 64 MiB
     overlay_chunks: int = 1_500
     overlay_first: int = 20_000
+
+    # Meaning. The address and the key of an embedder are taken from the user alone, never from a vault (see load).
+    embedder: str = "local"  # local, none, onnx:DIR, openai:URL, ollama:URL
+    embedder_model: str = ""
+    embedder_dimensions: int = 0  # 0: what the model gives
+    embedder_query_prefix: str = ""
+    embedder_passage_prefix: str = ""
+    embedder_key_variable: str = "HOLDFAST_EMBEDDER_KEY"
+    embedder_threads: int = 2
+    embedder_timeout_s: float = 30.0
+    embed_batch: int = 256  # texts in one transaction
+    min_similarity: float = 0.2  # below it, a passage without a word of the question is no hit
 
     # Recall
     k: int = 10
@@ -46,22 +59,28 @@ class Config:
     scan_s: float = 20.0
     background: bool = True
 
-    def index_limit(self, note_bytes: int) -> int:
-        """The bytes the index may take for `note_bytes` of notes."""
-        return self.index_bytes or 3 * note_bytes + 64 * MIB
+    def index_limit(self, note_bytes: int, vector_bytes: int = 0) -> int:
+        """The bytes the index may take for `note_bytes` of notes and `vector_bytes` of live vectors."""
+        return self.index_bytes or 3 * note_bytes + vector_bytes * 3 // 2 + 64 * MIB
 
 
-def load(text: str, environ: Mapping[str, str] | None = None) -> tuple[str | None, Config]:
-    """The vault id stated in the settings file `text`, if any, and the settings; raises ConfigError."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f".holdfast/config.toml cannot be read: {e}.") from e
+USERS_ALONE = "embedder"
+"""Settings that begin so say where texts are sent and which model file is run. A vault may be a clone of a stranger's,
+so its own file may only choose between `local` and `none`."""
+
+
+def load(text: str, environ: Mapping[str, str] | None = None, user: str = "") -> tuple[str | None, Config]:
+    """The vault id stated in the vault's settings file `text`, if any, and the settings; raises ConfigError.
+
+    `user` is the text of the user's own settings file, which stands above the vault's and below the environment.
+    """
+    table = _table(text, ".holdfast/config.toml")
     vault_id = table.pop("id", None)
     if vault_id is not None and not (isinstance(vault_id, str) and _plain_id(vault_id)):
         raise ConfigError("The vault's `id` in .holdfast/config.toml is not letters, digits and dashes.")
     known = {f.name for f in fields(Config)}
-    values: dict[str, Any] = {k: v for k, v in table.items() if k in known}
+    values: dict[str, Any] = {k: v for k, v in table.items() if k in known and _may_set(k, v)}
+    values |= {k: v for k, v in _table(user, "your config.toml").items() if k in known}
     for name in known:
         if (stated := (os.environ if environ is None else environ).get(f"HOLDFAST_{name.upper()}")) is not None:
             values[name] = stated
@@ -69,11 +88,26 @@ def load(text: str, environ: Mapping[str, str] | None = None) -> tuple[str | Non
     return vault_id, replace(base, **{k: _coerce(k, v, getattr(base, k)) for k, v in values.items()})
 
 
+def _table(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{name} cannot be read: {e}.") from e
+
+
+def _may_set(key: str, value: object) -> bool:
+    return not key.startswith(USERS_ALONE) or (key == "embedder" and value in ("local", "none"))
+
+
 def _plain_id(text: str) -> bool:
     return 8 <= len(text) <= 64 and all(c.isascii() and (c.isalnum() or c == "-") for c in text)
 
 
 def _coerce(name: str, value: object, default: object) -> Any:
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise ConfigError(f"The setting {name} = {value!r} is not a text.")
+        return value
     try:
         if isinstance(default, bool):
             if str(value).lower() in ("1", "true", "yes", "on"):

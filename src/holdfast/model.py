@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass, field, fields, is_dataclass
+from hashlib import blake2b
 from typing import Any
 
 Value = str | None | list["Value"] | dict[str, "Value"]
@@ -57,6 +58,11 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def speaker_byte(folded: str) -> int:
+    """A byte for a speaker's folded name; 1 in 256 others has the same."""
+    return blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=1).digest()[0]
 
 
 def show_digest(digest: bytes) -> str:
@@ -218,7 +224,7 @@ class Query:
     `words` are the terms that are scored, each once, in the order asked, and `repeats` how often each was asked.
     `prefixes` are words typed with a `*`, folded. A hit holds every one of `phrases` and none of `excluded` (each a
     sequence of terms). `filters` narrow the scope before ranking. `ignored` holds stop words left out. `typed` has for
-    each of `words` what was typed.
+    each of `words` what was typed, `plain` is the question without its filters and signs.
     """
 
     text: str
@@ -230,6 +236,7 @@ class Query:
     filters: tuple[Filter, ...] = ()
     ignored: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    plain: str = ""
     cut: int = 0
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.model import Value, plain
@@ -75,6 +75,16 @@ class Synced(Result):
         if explained:
             out["explained"] = [{"path": p, "reason": r} for p, r in explained]
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded(Result):
+    """What was embedded: chunks that have a vector now, vectors `made`, notes `left` for the next sync to look at."""
+
+    vectors: Ready
+    made: int
+    left: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +218,76 @@ class Status(Result):
     quarantined: Mapping[str, Any]
     jobs: Mapping[str, Any]
     counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModeScores(Result):
+    """How one way of searching did: means over all questions and over those of each tag, and CPU time a question."""
+
+    all: Mapping[str, float]
+    by_tag: Mapping[str, Mapping[str, float]]
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenProblem(Result):
+    """A relevant unit that no hit can hold, as the vault is now; it counts as not found."""
+
+    place: str
+    id: str
+    unit: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate(Result):
+    """A bound that was asked for, and whether it is met."""
+
+    mode: str
+    metric: str
+    bound: float
+    value: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Miss(Result):
+    """A question none of whose relevant units is in the first ten ranks."""
+
+    id: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Result):
+    """What golden questions say of the vault.
+
+    `default` is the mode that `recall` uses here, `tags` counts questions by tag, `left_out` says why a mode was not
+    measured, `remarks` what else hindered. `misses` is by mode, without `random`.
+    """
+
+    questions: int
+    modes: Mapping[str, ModeScores]
+    default: str
+    tags: Mapping[str, int]
+    left_out: Mapping[str, str]
+    problems: tuple[GoldenProblem, ...]
+    gates: tuple[Gate, ...]
+    misses: Mapping[str, tuple[Miss, ...]]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether every gate is met."""
+        return all(g.met for g in self.gates)
+
+    def without_misses(self) -> Evaluated:
+        """The same in short."""
+        return replace(self, misses={})
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = plain(self)
+        if not self.misses:
+            del out["misses"]
+        return out

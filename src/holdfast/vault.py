@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from holdfast.config import Config
 from holdfast.engine import read as reading
@@ -20,7 +20,7 @@ from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_sett
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
-from holdfast.results import Answer, Created, Listing, Note, Rebuilt, Status, Synced
+from holdfast.results import Answer, Created, Evaluated, Listing, Note, Rebuilt, Status, Synced
 
 
 class Vault:
@@ -139,6 +139,35 @@ class Vault:
         except IndexFault as e:
             self._ws.count(f"index_{e.kind}")
             return reading.list_notes(self._ws, self._stopgap.index([]), path, after, limit)
+
+    def eval(
+        self,
+        golden: str | os.PathLike[str] | Sequence[Mapping[str, Any]],
+        *,
+        modes: str | Sequence[str] = (),
+        fail_under: str | Sequence[str] = (),
+        seed: int = 0,
+        sync: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluated:
+        """Ask golden questions, of a file or a list, and say how much of the evidence is found; docs/evaluation.md."""
+        from holdfast.engine.evaluate import evaluate, make_plan
+
+        wanted = (modes,) if isinstance(modes, str) else modes
+        bounds = (fail_under,) if isinstance(fail_under, str) else fail_under
+        plan = make_plan(self._ws.fs, golden, wanted, bounds, seed)
+        if sync:
+            self.sync()
+        return evaluate(self._ws, self._stopgap, plan, progress)
+
+    def propose(self, count: int, *, seed: int = 0, sync: bool = True) -> tuple[Mapping[str, Any], ...]:
+        """At most `count` golden questions made of sentences of the notes, for their writer to correct."""
+        from holdfast.engine.golden import propose
+
+        if sync:
+            self.sync()
+        index, _ = usable_index(self._ws, self._stopgap, [])
+        return tuple(propose(self._ws, index, count, seed))
 
     def status(self) -> Status:
         """Health, sizes, jobs and problems, without looking at the notes."""

@@ -188,6 +188,56 @@ def list_(
             output.show(found, s.as_json, output.listing)
 
 
+@app.command("eval")
+def eval_(
+    ctx: typer.Context,
+    golden: Annotated[
+        str, typer.Argument(metavar="GOLDEN", help="A file of questions, one JSON object a line (docs/evaluation.md).")
+    ] = "",
+    mode: Annotated[
+        list[str] | None,
+        typer.Option("--mode", metavar="MODE", help="Ask in hybrid, keyword, vector, bm25 or random; repeatable."),
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-under",
+            metavar="BOUND",
+            help="Exit with 3 if a share is lower: recall@10=0.8, or mode:metric=share; repeatable.",
+        ),
+    ] = None,
+    misses: Annotated[bool, typer.Option("--misses", help="List questions that found nothing in ten ranks.")] = False,
+    make: Annotated[
+        int | None, typer.Option("--make", metavar="N", help="Print N questions made of the notes, to be edited.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Another seed, other random draws.")] = 0,
+    look: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask your own questions, and say how often the right lines are found."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    if bool(golden) == (make is not None):
+        raise UserError("Name a file of questions, or ask for some by --make N, one of the two.")
+    with _opened(s) as v:
+        if make is not None:
+            made = v.propose(make, seed=seed, sync=look)
+            for line in made:
+                output.write(output.json_text(line))
+            output.note_fewer(len(made), make)
+            return
+        with output.progress("Asking", ("asked", "to ask in all")) as progress:
+            done = v.eval(
+                golden, modes=mode or (), fail_under=fail_under or (), seed=seed, sync=look, progress=progress
+            )
+    output.show(done if misses else done.without_misses(), s.as_json, output.evaluated)
+    if not done.is_passed:
+        if not s.as_json:
+            output.gates_missed(done)
+        raise typer.Exit(PROBLEMS)
+
+
 @app.command()
 def status(
     ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False

@@ -13,10 +13,14 @@ from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model import show_path
-from holdfast.results import Answer, Created, Hit, Listing, Note, Rebuilt, Result, Status, Synced
+from holdfast.results import Answer, Created, Evaluated, Hit, Listing, Note, Rebuilt, Result, Status, Synced
 
 # A damaged index that a command could not work around is rebuilt meanwhile: trying again helps.
 RETRY = 75
+
+# Of what has no bound, so many lines are printed; and what is shown of a tag.
+SHOWN = 10
+TAG_METRIC = "recall@10"
 
 R = TypeVar("R", bound=Result)
 
@@ -116,8 +120,8 @@ def _link(path: str, root: str, line: int) -> str:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress line on a terminal, nothing elsewhere."""
+def progress(title: str, words: tuple[str, str] = ("read", "seen")) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress line on a terminal, nothing elsewhere; `words` say what is counted."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -127,7 +131,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, words="")
-        yield lambda done, seen: bar.update(task, words=f"{done:,} read, {seen:,} seen")
+        yield lambda done, seen: bar.update(task, words=f"{done:,} {words[0]}, {seen:,} {words[1]}")
 
 
 def created(done: Created) -> str:
@@ -230,6 +234,72 @@ def status(found: Status) -> str:
 def rebuilt(done: Rebuilt) -> str:
     """What a rebuild did."""
     return f"rebuilt {done.plan[0]['target']}; {_size(done.freed_bytes)} freed"
+
+
+def evaluated(found: Evaluated) -> str:
+    """A table of metrics by mode, one of tags, what hindered, and the bounds that are met."""
+    modes = list(found.modes)
+    metrics = list(next(iter(found.modes.values())).all)
+    lines = [f"{_count(found.questions, 'question')}; by default, recall is {found.default} here", ""]
+    rows = [(name, *(f"{m.all[name]:.3f}" for m in found.modes.values())) for name in metrics]
+    rows += [(name, *(f"{getattr(m, name):.1f}" for m in found.modes.values())) for name in ("p50_ms", "p95_ms")]
+    lines += _table(("", *modes), rows)
+    if found.tags:
+        by_tag = [
+            (f"{tag} ({n:,})", *(f"{m.by_tag[tag][TAG_METRIC]:.3f}" for m in found.modes.values()))
+            for tag, n in found.tags.items()
+        ]
+        lines += ["", *_table((f"{TAG_METRIC} by tag", *modes), by_tag)]
+    lines += _misses(found)
+    notes = [f"{mode} is left out: {why}" for mode, why in found.left_out.items()] + list(found.remarks)
+    if found.problems:
+        notes.append(f"{_count(len(found.problems), 'relevant unit')} cannot be found and count as not found:")
+        notes += [f"  {p.place} {p.id}: {p.unit}: {p.message}" for p in found.problems[:SHOWN]]
+        notes += [f"  and {len(found.problems) - SHOWN:,} more, in --json"] if len(found.problems) > SHOWN else []
+    lines += ["", *(_style(f"! {_line(x)}", "33") for x in notes)] if notes else []
+    met = [g for g in found.gates if g.met]
+    lines += ["", *(f"{g.metric} of {g.mode} is {g.value:g}, at least {g.bound:g}" for g in met)] if met else []
+    return "\n".join(lines)
+
+
+def _misses(found: Evaluated) -> list[str]:
+    lines = []
+    for mode, misses in found.misses.items():
+        lines += ["", f"{mode}: {_count(len(misses), 'question')} with nothing in ten ranks"]
+        lines += [f"  {_line(m.id)}  {_line(m.query)}" for m in misses[:SHOWN]]
+        if len(misses) > SHOWN:
+            lines.append(f"  and {len(misses) - SHOWN:,} more, in --json")
+    return lines
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as what is in them, the first to the left and numbers to the right."""
+    cells = [tuple(map(_line, row)) for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return [
+        (
+            row[0]
+            + " " * (widths[0] - len(row[0]))
+            + "".join("  " + x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def gates_missed(found: Evaluated) -> None:
+    """Say on stderr which bounds are not met."""
+    hint = "Run with --misses to see which questions find nothing."
+    sys.stdout.flush()
+    for g in found.gates:
+        if not g.met:
+            words = f"{g.metric} of {g.mode} is {g.value:g}, under the bound of {g.bound:g}."
+            sys.stderr.write(f"holdfast: {words} {hint}\n")
+
+
+def note_fewer(made: int, wanted: int) -> None:
+    """Say on stderr that not as many questions could be made as were asked for."""
+    if made < wanted:
+        sys.stderr.write(f"holdfast: only {made} of {wanted} notes have a sentence that makes a question.\n")
 
 
 def _size(count: Any) -> str:

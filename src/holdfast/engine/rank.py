@@ -1,126 +1,275 @@
 """Signals of one question -> the best passages or notes. Pure arithmetic on arrays; same input, same order.
 
-Each signal is divided by its largest value for this question, then they are added with fixed weights. The weights were
-fitted on the development half of LoCoMo and on Cranfield (docs/decisions/0003 says how); ties go by path, then place.
+Two looks. The first adds up the signals of every candidate, each divided by its largest value for this question, with
+a few round weights. The second (turns.py, forest.py) looks again at the best turns of conversations and deals out the
+places that the first look gave to turns anew among them: a passage of a document neither gains nor loses by it. For
+notes, the first ones found are asked what else they speak of (index.sqlite.feedback). docs/decisions/0011 and 0012 say
+what each step buys and what it was fitted on; ties go by path, then place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.engine import forest, turns
+from holdfast.engine.question import Question
 from holdfast.index.base import Signals
+from holdfast.text.tokens import stop_terms
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+By = Literal["passage", "note"]
+Mode = Literal["hybrid", "keyword", "vector", "bm25"]
 
-PASSAGE_WEIGHTS = {"near": 1.0, "own": 0.5, "note": 1.0}
-NOTE_WEIGHTS = {"near": 0.1, "own": 0.3, "note": 1.0}
-# What its passages add to a note: the best, half the second, a quarter of the third.
-POOLING = np.array([1.0, 0.5, 0.25], dtype=np.float32)
+POOL = 200
+"""So many of the best turns are looked at again."""
+
+NOTE_SCALE = np.float32(2.0)
+"""A conversation is as good as the log-sum-exp of its turns' scores at this scale (bench/retrieval)."""
+
+FEEDBACK_FROM = 4
+FEEDBACK_POOL = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The weights of one mode: of passages, of turns, of notes; `feedback` for notes; `forest` of the second look."""
+
+    passages: Mapping[str, float]
+    turns: Mapping[str, float]
+    notes: Mapping[str, float]
+    feedback: float = 0.0
+    forest: str | None = None
+
+
+RECIPES: Mapping[Mode, Recipe] = {
+    "hybrid": Recipe(
+        {"near": 1.0, "own": 0.5, "note": 1.0, "dense": 1.5},
+        {"near": 1.0, "own": 0.2, "note": 0.3, "dense": 1.0, "speaker": 0.4, "present": 0.7},
+        {"note": 1.0, "dense": 1.5, "present": 0.7},
+        feedback=0.75,
+        forest="turns",
+    ),
+    "keyword": Recipe(
+        {"near": 1.0, "own": 0.5, "note": 1.0},
+        {"near": 1.0, "own": 0.2, "note": 0.3, "speaker": 0.4, "present": 0.7},
+        {"note": 1.0, "present": 0.7},
+        feedback=0.75,
+        forest="turns-keyword",
+    ),
+    "vector": Recipe({"dense": 1.0}, {"dense": 1.0}, {"dense": 1.0}),
+    "bm25": Recipe({"own": 1.0}, {"own": 1.0}, {"note": 1.0}),
+}
+
+EXTRA = ("speaker", "present")
+"""Signals that come on top of a score: 1 is what a passage gets that is best in all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One passage: the note's id, the chunk, the score and what each signal added to it."""
+    """One passage: the note's id, the chunk, the score, what each signal added to it, whether it has any of the words,
+    its cosine (None without a vector), and whether that alone would have made it a candidate."""
 
     note: int
     ord: int
     score: float
-    why: dict[str, float]
+    why: dict[str, float] = field(default_factory=dict)
+    has_words: bool = True
+    similarity: float | None = None
+    is_near: bool = False
 
 
 Keys = Callable[[list[int]], dict[int, bytes]]
 """Sort keys of notes by id, asked for ties only."""
 
 
-def rank(signals: Signals, k: int, by: Literal["passage", "note"], keys: Keys) -> list[Ranked]:
-    """The best `k` passages, or the best passages of the best `k` notes."""
-    if not len(signals.notes):
+@cache
+def _forest(name: str) -> forest.Forest:
+    return forest.load(name)
+
+
+def rank(
+    s: Signals, question: Question, k: int, by: By, keys: Keys, mode: Mode = "hybrid", *, explain: bool = False
+) -> list[Ranked]:
+    """The best `k` passages, or the best passages of the best `k` notes; `explain` names every signal of each."""
+    if not len(s.notes):
         return []
-    weights = NOTE_WEIGHTS if by == "note" else PASSAGE_WEIGHTS
-    raw = {"near": signals.near, "own": signals.own, "note": signals.note}
-    parts = {name: np.float32(weights[name]) * _normal(values) for name, values in raw.items()}
-    return (_by_note if by == "note" else _by_passage)(signals, parts, k, keys)
+    if mode == "hybrid" and question.asked is None:
+        mode = "keyword"
+    return _Ranking(s, question, RECIPES[mode], keys, explain).run(k, by)
+
+
+class _Ranking:
+    def __init__(self, s: Signals, question: Question, recipe: Recipe, keys: Keys, explain: bool) -> None:
+        self.explain = explain
+        self.columns: dict[int, dict[str, float]] = {}
+        self.s, self.question, self.recipe, self.keys = s, question, recipe, keys
+        near, note = _normal(s.near), _normal(s.note)
+        # What has no vector yet is taken to mean as much as it says: it must not lose for being new.
+        dense = np.where(s.is_known, _normal(s.dense), near)
+        self.per_note = {"note": note, "present": s.present, "dense": _normal(s.note_dense)}
+        self.parts: dict[str, Floats] = {
+            "near": near, "own": _normal(s.own), "note": note[s.owner], "dense": dense, "speaker": s.speaks,
+            "present": s.present[s.owner],
+        }  # fmt: skip
+        self.weighed = {name: self._weigh(name) * values for name, values in self.parts.items()}
+        self.first = np.zeros(len(s.owner), dtype=np.float32)
+        for values in self.weighed.values():
+            self.first += values
+
+    def run(self, k: int, by: By) -> list[Ranked]:
+        pool = self._pool()
+        judged = self._judge(pool)
+        if by == "note":
+            return self._by_note(pool, judged, k)
+        final = self.first.copy()
+        if judged is not None:
+            final[pool[np.argsort(-judged, kind="stable")]] = self.first[pool]
+        return self._by_passage(final, k)
+
+    def _weigh(self, name: str) -> Floats:
+        """The weight of a signal for each candidate."""
+        recipe = self.recipe
+        return np.where(
+            self.s.is_turn, np.float32(_share(recipe.turns, name)), np.float32(_share(recipe.passages, name))
+        )
+
+    def _pool(self) -> Ints:
+        """The best turns, the best first."""
+        if self.recipe.forest is None:
+            return np.zeros(0, np.int64)
+        at = np.flatnonzero(self.s.is_turn)
+        if len(at) > POOL:
+            at = at[np.argpartition(-self.first[at], POOL)[:POOL]]
+        return at[np.argsort(-self.first[at], kind="stable")]
+
+    def _judge(self, pool: Ints) -> Floats | None:
+        if self.recipe.forest is None or len(pool) < 2:
+            return None
+        columns = turns.signals_of(self.s, self.parts, self.first, pool, self.question)
+        judged = _forest(self.recipe.forest).judge(columns, self.first[pool])
+        if self.explain:
+            columns["second_look"] = judged
+            for i, at in enumerate(pool.tolist()):
+                self.columns[at] = {name: float(values[i]) for name, values in columns.items()}
+        return judged
+
+    def _by_passage(self, final: Floats, k: int) -> list[Ranked]:
+        s = self.s
+        floor = _kth(final, k)
+        rows = [(float(final[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in np.flatnonzero(final >= floor)]
+        # Passages without a word of the question near them can still be among the best, by their note alone.
+        weights = {name: np.where(s.is_talk, _share(self.recipe.turns, name), _share(self.recipe.passages, name))
+                   for name in ("note", "present")}  # fmt: skip
+        base = np.asarray(sum(weights[name] * self.per_note[name] for name in weights), dtype=np.float32)
+        touched = np.bincount(s.owner, minlength=len(s.notes))
+        for note in np.flatnonzero((base >= floor) & (touched < s.sizes) & (base > 0)):
+            near = set(s.ord[s.owner == note].tolist())
+            rows += [
+                (float(base[note]), int(note), chunk, -1)
+                for chunk in range(int(s.sizes[note]))
+                if chunk not in near and s.in_scope(int(note), chunk)
+            ]
+        return [self._ranked(row) for row in self._ordered(rows)[:k]]
+
+    def _by_note(self, pool: Ints, judged: Floats | None, k: int) -> list[Ranked]:
+        s = self.s
+        parts = {name: np.float32(_share(self.recipe.notes, name)) * v for name, v in self.per_note.items()}
+        score = np.asarray(sum(parts.values()), dtype=np.float32)
+        if self.recipe.feedback:
+            parts["feedback"] = self._feedback(score)
+            score += parts["feedback"]
+        if judged is not None:
+            score = self._deal_notes(score, pool, judged)
+        best = self._best_passages(pool, judged)
+        rows = []
+        for note in np.flatnonzero(score >= _kth(score, k)).tolist():
+            i = int(best[note])
+            chunk = int(s.ord[i]) if i >= 0 else self._first_in_scope(note)
+            rows.append((float(score[note]), note, chunk, i))
+        return [self._ranked(row, parts) for row in self._ordered(rows)[:k]]
+
+    def _feedback(self, score: Floats) -> Floats:
+        """What the best notes that are no conversations say of the others of that kind."""
+        out = np.zeros(len(score), dtype=np.float32)
+        at = np.flatnonzero(~self.s.is_talk)
+        at = at[np.argsort(-score[at], kind="stable")][:FEEDBACK_POOL]
+        best = at[:FEEDBACK_FROM]
+        if len(at) > FEEDBACK_FROM and float(score[best].min()) > 0:
+            said = self.s.feedback(best, score[best] / score[best].sum(), at, stop_terms())
+            out[at] = np.float32(self.recipe.feedback) * _normal(said) / np.float32(_base(self.recipe.notes))
+        return out
+
+    def _deal_notes(self, score: Floats, pool: Ints, judged: Floats) -> Floats:
+        """The scores of conversations, dealt out anew by their turns."""
+        owner = self.s.owner[pool]
+        mass = np.zeros(len(score), dtype=np.float32)
+        np.add.at(mass, owner, np.exp(NOTE_SCALE * (judged - judged.max())))
+        talks = np.flatnonzero(self.s.is_talk)
+        places = np.sort(score[talks])[::-1]
+        order = talks[np.lexsort((-score[talks], -mass[talks]))]
+        out = score.copy()
+        out[order] = places
+        return out
+
+    def _best_passages(self, pool: Ints, judged: Floats | None) -> Ints:
+        """Per note the candidate that speaks for it, -1 if it has none."""
+        value = self.first.copy()
+        if judged is not None:
+            value[pool] = judged - judged.min() + self.first.max() + 1
+        order = np.lexsort((self.s.ord, -value, self.s.owner))
+        owner = self.s.owner[order]
+        firsts = order[np.concatenate(([True], owner[1:] != owner[:-1]))] if len(order) else order
+        best = np.full(len(self.s.notes), -1, dtype=np.int64)
+        best[self.s.owner[firsts]] = firsts
+        return best
+
+    def _first_in_scope(self, note: int) -> int:
+        return next((c for c in range(int(self.s.sizes[note])) if self.s.in_scope(note, c)), 0)
+
+    def _ordered(self, rows: list[tuple[float, int, int, int]]) -> list[tuple[float, int, int, int]]:
+        ids = self.s.notes
+        names = self.keys(sorted({int(ids[row[1]]) for row in rows}))
+        return sorted(rows, key=lambda r: (-r[0], names.get(int(ids[r[1]]), b""), r[2]))
+
+    def _ranked(self, row: tuple[float, int, int, int], of_note: dict[str, Floats] | None = None) -> Ranked:
+        score, note, chunk, i = row
+        if of_note is not None:
+            why = {name: float(values[note]) for name, values in of_note.items()}
+        elif i >= 0:
+            why = {name: float(values[i]) for name, values in self.weighed.items()}
+        else:
+            why = {"note": float(self.per_note["note"][note])}
+        has_words = i < 0 or bool(self.s.near[i] > 0) or bool(self.s.note[note] > 0)
+        similarity = float(self.s.dense[i]) if i >= 0 and self.s.is_known[i] and self.question.asked else None
+        why = self.columns.get(i, {}) | why
+        shown = {name: round(value, 4) for name, value in why.items() if value}
+        is_near = similarity is not None and similarity >= max(self.question.search.floor, 1e-6)
+        similarity = round(similarity, 4) if similarity is not None else None
+        return Ranked(int(self.s.notes[note]), chunk, score, shown, has_words, similarity, is_near)
+
+
+def _base(weights: Mapping[str, float]) -> float:
+    return sum(weight for name, weight in weights.items() if name not in EXTRA)
+
+
+def _share(weights: Mapping[str, float], name: str) -> float:
+    """A weight as a share of all that every candidate can have, so that scores of all kinds of notes compare."""
+    return weights.get(name, 0.0) / _base(weights)
 
 
 def _normal(values: Floats) -> Floats:
     top = values.max(initial=0)
-    return values / top if top > 0 else values
-
-
-def _by_passage(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[Ranked]:
-    base = parts["note"]
-    fused = parts["near"] + parts["own"] + base[s.owner]
-    floor = _kth(fused, k)
-    chosen = np.flatnonzero(fused >= floor)
-    rows = [(float(fused[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in chosen]
-    # Passages without a word of the question near them can still be among the best, by their note alone.
-    touched = np.bincount(s.owner, minlength=len(s.notes))
-    for note in np.flatnonzero((base >= floor) & (touched < s.sizes)):
-        near = set(s.ord[s.owner == note].tolist())
-        rows += [
-            (float(base[note]), int(note), chunk, -1)
-            for chunk in range(int(s.sizes[note]))
-            if chunk not in near and s.in_scope(int(note), chunk)
-        ]
-    return [_ranked(s, parts, row) for row in _ordered(s, rows, keys)[:k]]
-
-
-def _by_note(s: Signals, parts: dict[str, Floats], k: int, keys: Keys) -> list[Ranked]:
-    own = parts["near"] + parts["own"]
-    order = np.lexsort((s.ord, -own, s.owner))
-    owner = s.owner[order]
-    place = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    # What is said of the note itself counts once, however few passages it has.
-    pooled = {name: np.zeros(len(s.notes), dtype=np.float32) for name in ("near", "own")}
-    pooled["note"] = POOLING.sum() * parts["note"]
-    score = pooled["note"].copy()
-    for i, weight in enumerate(POOLING):
-        at = order[place == i]
-        score[s.owner[at]] += weight * own[at]
-        for name in ("near", "own"):
-            pooled[name][s.owner[at]] += weight * parts[name][at]
-    best = np.full(len(s.notes), -1, dtype=np.int64)
-    firsts = order[place == 0]
-    best[s.owner[firsts]] = firsts
-    chosen = np.flatnonzero(score >= _kth(score, k))
-    rows = []
-    for note in chosen.tolist():
-        i = int(best[note])
-        chunk = int(s.ord[i]) if i >= 0 else _first_in_scope(s, note)
-        rows.append((float(score[note]), note, chunk, i))
-    return [
-        Ranked(int(s.notes[note]), chunk, total, _why({name: float(part[note]) for name, part in pooled.items()}))
-        for total, note, chunk, _ in _ordered(s, rows, keys)[:k]
-    ]
-
-
-def _first_in_scope(s: Signals, note: int) -> int:
-    return next((c for c in range(int(s.sizes[note])) if s.in_scope(note, c)), 0)
+    return values / top if top > 0 else np.zeros_like(values)
 
 
 def _kth(scores: Floats, k: int) -> float:
     if len(scores) <= k:
         return float("-inf")
     return float(np.partition(scores, len(scores) - k)[len(scores) - k])
-
-
-def _ordered(s: Signals, rows: list[tuple[float, int, int, int]], keys: Keys) -> list[tuple[float, int, int, int]]:
-    names = keys(sorted({int(s.notes[row[1]]) for row in rows}))
-    return sorted(rows, key=lambda r: (-r[0], names.get(int(s.notes[r[1]]), b""), r[2]))
-
-
-def _ranked(s: Signals, parts: dict[str, Floats], row: tuple[float, int, int, int]) -> Ranked:
-    score, note, chunk, i = row
-    why = {"note": float(parts["note"][note])}
-    if i >= 0:
-        why |= {name: float(parts[name][i]) for name in ("near", "own")}
-    return Ranked(int(s.notes[note]), chunk, score, _why(why))
-
-
-def _why(parts: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in parts.items() if value}

@@ -7,18 +7,19 @@ a reason not to answer: what cannot be used is named in `degraded`, and the note
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from holdfast.engine.budget import fit
 from holdfast.engine.look import look_first
+from holdfast.engine.meaning import ask_embedder
 from holdfast.engine.passages import Passage, read_passages
-from holdfast.engine.rank import Ranked, rank
-from holdfast.engine.scope import SHOWN, make_search, unmet
+from holdfast.engine.question import Question, make_question
+from holdfast.engine.rank import RECIPES, By, Mode, Ranked, rank
+from holdfast.engine.scope import SHOWN, unmet
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, QueryError, ResourceFault
-from holdfast.index.base import ChunkRow, Index, Newest, NoteRow, Search, Signals
+from holdfast.index.base import ChunkRow, Index, Newest, NoteRow, Signals
 from holdfast.index.sqlite.db import decoding
 from holdfast.model import Query, key_path, show_digest, show_path
 from holdfast.results import Answer, Hit, Ready, Receipt, Scope
@@ -41,7 +42,7 @@ class _Found:
     generation: int
     seq: int
     proven_at_ns: int | None
-    chunk_count: int
+    vectors: Ready
 
 
 def recall(
@@ -51,10 +52,17 @@ def recall(
     *,
     k: int | None = None,
     budget: int | None = None,
-    by: Literal["passage", "note"] = "passage",
+    by: By = "passage",
     look: bool = True,
+    mode: Mode = "hybrid",
+    min_similarity: float | None = None,
+    explain: bool = False,
 ) -> Answer:
-    """The best `k` hits within `budget` tokens. Raises QueryError and nothing else of the user's making."""
+    """The best `k` hits within `budget` tokens. Raises QueryError and nothing else of the user's making.
+
+    `mode` is how: by words and meaning, by words alone, by meaning alone, or by plain BM25 (for comparison). Hits whose
+    cosine is below `min_similarity` are left out. `explain` says every signal of every hit.
+    """
     k = ws.config.k if k is None else k
     budget = ws.config.budget_tokens if budget is None else budget
     if not 1 <= k <= K_MAX:
@@ -63,19 +71,22 @@ def recall(
         raise QueryError(f"The budget is {budget} tokens.", hint="Allow for at least one token.")
     if by not in ("passage", "note"):
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
+    if mode not in RECIPES:
+        raise QueryError(f"There is no mode {mode!r}.", hint=f"Choose {', '.join(RECIPES)}.")
+    wanted = _Wanted(k + SPARE, by, mode, min_similarity, explain)
     degraded: list[str] = []
     behind = look_first(ws, degraded) if look else None
     index, via = usable_index(ws, stopgap, degraded)
     if via == "scan":
         behind = stopgap.behind
     try:
-        query, found = _ask(ws, index, question, k + SPARE, by, degraded)
+        query, found = _ask(ws, index, question, wanted, degraded)
     except (IndexFault, ResourceFault) as e:
         # Damage that shows only while reading: the same question to the notes themselves.
         ws.count(f"index_{e.kind}")
         degraded.append(f"{e.message} The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
-        query, found = _ask(ws, index, question, k + SPARE, by, degraded)
+        query, found = _ask(ws, index, question, wanted, degraded)
     passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)
     if not found.ranked and found.scope.notes == 0 and query.filters:
         degraded.append("no note meets " + " and ".join(_as_typed(f.field, f.value, f.negated) for f in query.filters))
@@ -85,7 +96,7 @@ def recall(
         seq=found.seq,
         proven_at=rfc3339(found.proven_at_ns) if found.proven_at_ns else None,
         behind=behind,
-        vectors=Ready(0, found.chunk_count),
+        vectors=found.vectors,
         in_scope=found.scope,
         matched=found.matched,
         degraded=tuple(dict.fromkeys(degraded)),
@@ -93,12 +104,23 @@ def recall(
     return fit(Answer(question, tuple(hits), receipt, 0), budget)
 
 
-def _ask(
-    ws: Workspace, index: Index, question: str, k: int, by: Literal["passage", "note"], degraded: list[str]
-) -> tuple[Query, _Found]:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """How to rank, and how many hits."""
+
+    k: int
+    by: By
+    mode: Mode
+    min_similarity: float | None
+    explain: bool
+
+
+def _ask(ws: Workspace, index: Index, question: str, wanted: _Wanted, degraded: list[str]) -> tuple[Query, _Found]:
     query = parse_query(question, index.has_field, ws.config.query_terms)
     degraded += _remarks(query, index)
-    return query, _search(index, query, make_search(query), k, by, degraded)
+    asked = ask_embedder(ws, index, query.plain, degraded) if wanted.mode in ("hybrid", "vector") else None
+    floor = max(ws.config.min_similarity, wanted.min_similarity or 0.0)
+    return query, _search(index, query, make_question(query, index, asked, floor), wanted, degraded)
 
 
 def _remarks(query: Query, index: Index) -> list[str]:
@@ -116,22 +138,22 @@ def _as_typed(field: str, value: str, negated: bool) -> str:
     return f"{'-' if negated else ''}{field}:{value[:SHOWN]}"
 
 
-def _search(
-    index: Index, query: Query, search: Search, k: int, by: Literal["passage", "note"], degraded: list[str]
-) -> _Found:
+def _search(index: Index, query: Query, question: Question, wanted: _Wanted, degraded: list[str]) -> _Found:
+    k, search = wanted.k, question.search
     with index.snapshot():
         said: Signals | Newest
         if query.is_empty:
             said = index.newest(search, k)
-            ranked, matched = [Ranked(note, chunk, 0.0, {}) for note, chunk in said.places], 0
+            ranked, matched = [Ranked(note, chunk, 0.0) for note, chunk in said.places], 0
         else:
             said = index.signals(search)
-            ranked, matched = rank(said, k, by, index.keys), said.matched_chunks
+            ranked, matched = _rank(index, said, question, wanted), said.matched_chunks
             if len(ranked) < k and query.asks_beyond_phrases:
                 # A question that quotes something, and few passages hold the quote: those with its words fill up.
                 words = index.signals(replace(search, phrases=()))
                 have = {(r.note, r.ord) for r in ranked}
-                fill = [r for r in rank(words, k, by, index.keys) if (r.note, r.ord) not in have][: k - len(ranked)]
+                more = _rank(index, words, question, wanted)
+                fill = [r for r in more if (r.note, r.ord) not in have][: k - len(ranked)]
                 if fill:
                     degraded.append(f"{len(ranked)} passages hold what was quoted; the others only have words of it")
                     ranked, matched = ranked + fill, words.matched_chunks
@@ -150,16 +172,29 @@ def _search(
             generation=index.generation,
             seq=said.seq,
             proven_at_ns=proven or None,
-            chunk_count=said.chunks,
+            vectors=Ready(said.ready, said.chunks),
         )
+
+
+def _rank(index: Index, said: Signals, question: Question, wanted: _Wanted) -> list[Ranked]:
+    ranked = rank(said, question, wanted.k, wanted.by, index.keys, wanted.mode, explain=wanted.explain)
+    if (least := wanted.min_similarity) is None:
+        return ranked
+    return [r for r in ranked if r.similarity is not None and r.similarity >= least]
 
 
 def _hit(p: Passage, note: NoteRow, via: str) -> Hit:
     at_ns = p.chunk.at_ns
     return Hit(
         path=show_path(key_path(note.key)), line=p.line, count=p.count, title=note.title, heading=p.chunk.heading,
-        text=p.text, stale=p.text is None, score=round(p.ranked.score, 4), via=(via,), similarity=None,
+        text=p.text, stale=p.text is None, score=round(p.ranked.score, 4), via=_via(p.ranked, via),
+        similarity=p.ranked.similarity,
         why=p.ranked.why, type=note.type, modified=rfc3339(note.modified_ns), speaker=p.chunk.speaker,
         at=rfc3339(at_ns) if at_ns is not None else None, author=note.author, session=note.session, trust=note.trust,
         digest=show_digest(note.digest),
     )  # fmt: skip
+
+
+def _via(ranked: Ranked, how: str) -> tuple[str, ...]:
+    by_words = (how,) if ranked.has_words or ranked.similarity is None else ()
+    return (*by_words, "vector") if ranked.similarity is not None and ranked.is_near else by_words

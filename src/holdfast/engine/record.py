@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from holdfast.config import Config
 from holdfast.engine.times import bounds
 from holdfast.index.base import SPEAKER, ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
-from holdfast.model import Chunk, Link, Parsed, Value, fold, show_path
+from holdfast.model import Chunk, Input, Link, Parsed, Value, fold, show_path
 from holdfast.text.chunk import chunk, chunk_digest
+from holdfast.text.inputs import inputs
 from holdfast.text.names import tail
 from holdfast.text.note import parse
 from holdfast.text.permalink import permalink
 from holdfast.text.tokens import ANALYZER, terms
+from holdfast.text.traits import traits
 
 # Bump whenever the same bytes could give other chunks, names or fields than before: indexes made so are rebuilt.
-READING = 1
+READING = 2
 CHUNKS_MAX = 20_000
 LINKS_MAX = 50_000
 FIELD_CHARS = 200
@@ -29,10 +31,14 @@ def reading_identity(config: Config) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A parsed note with its chunks, texts included; `cut` says which limit was reached, "" if none."""
+    """A parsed note with its chunks, texts included, and what an embedder is given for each.
+
+    `cut` says which limit was reached, "" if none.
+    """
 
     parsed: Parsed
     chunks: list[Chunk]
+    inputs: list[Input]
     cut: str
 
 
@@ -48,7 +54,7 @@ def read_note(data: bytes, path: str, chunk_tokens: int) -> Note:
         cut = f"only its first {LINKS_MAX:,} links are kept"
     if not chunks:
         chunks = [Chunk(0, 0, 1, 1, "", parsed.title, chunk_digest(parsed.title, ""))]
-    return Note(parsed, chunks, cut)
+    return Note(parsed, chunks, inputs(chunks, parsed.title), cut)
 
 
 def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:
@@ -67,7 +73,7 @@ def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:
         modified_ns=_instant(front.get("modified")),
         valid_from_ns=_instant(front.get("valid_from")),
         valid_to_ns=_instant(front.get("valid_to"), end=True),
-        chunks=[_chunk_row(c) for c in note.chunks],
+        chunks=[_chunk_row(note, i) for i in range(len(note.chunks))],
         terms=note_terms(note),
         names=list(_names(parsed, path)),
         links=[_link_row(x, relations) for relations in [_relations(parsed)] for x in parsed.links[:LINKS_MAX]],
@@ -133,9 +139,18 @@ def _instant(value: Value | None, *, end: bool = False) -> int | None:
     return span[1 if end else 0] if span else None
 
 
-def _chunk_row(c: Chunk) -> ChunkRow:
+def _chunk_row(note: Note, i: int) -> ChunkRow:
+    c = note.chunks[i]
     span = bounds(c.at) if c.at else None
-    return ChunkRow(c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, span[0] if span else None)
+    held = 0
+    if c.speaker is not None:
+        before = note.chunks[i - 1].text if i else ""
+        after = note.chunks[i + 1].text if i + 1 < len(note.chunks) else ""
+        held = traits(c.text, before, after)
+    return ChunkRow(
+        c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, span[0] if span else None,
+        note.inputs[i].digest, held,
+    )  # fmt: skip
 
 
 def _names(parsed: Parsed, path: str) -> Iterator[tuple[str, int, str | None]]:

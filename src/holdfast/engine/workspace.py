@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from holdfast.config import Config, load
+from holdfast.embed.base import Embedder
+from holdfast.embed.choose import Settings, make
 from holdfast.engine.record import reading_identity
 from holdfast.errors import (
     ConfigError,
@@ -48,17 +50,22 @@ class Workspace:
         self.root = fs.realpath(root)
         self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
         self._find_root()
-        self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ)
+        user = _read_text(fs, user_settings(environ)) or ""
+        self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ, user)
         self.config = config or loaded
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
         self.generations = Generations(fs, self.directory, self.root, self.vault_id, reading_identity(self.config))
         self.traits = traits(fs, self.root)
         self.inode_mask = INODE_MASK if self.traits.stable_inodes else 0
         self._guard = threading.RLock()
+        self._environ = environ
+        self._embedder: Embedder | None = None
+        self._has_embedder = False
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}
         # The last look of this process, for threads that ask at once (look.py).
         self._turn = threading.Lock()
+        self._embedding = threading.Lock()
         self.looking = threading.Lock()
         self.looked_ns = -1
         self.looked_behind: int | None = None
@@ -77,6 +84,23 @@ class Workspace:
         known = is_known(self.fs, self.state_dir, self.root)
         hint = "" if known else "Check the path; nothing was ever synced from there."
         raise VaultMissing(f"The vault {self.root} {why}.", hint=hint)
+
+    def embedder(self) -> Embedder | None:
+        """The embedder that the settings name, None for `none`; made once, loaded when it is first used."""
+        with self._guard:
+            if not self._has_embedder:
+                c = self.config
+                self._embedder = make(
+                    Settings(
+                        embedder=c.embedder, model=c.embedder_model, dimensions=c.embedder_dimensions,
+                        query_prefix=c.embedder_query_prefix, passage_prefix=c.embedder_passage_prefix,
+                        key_variable=c.embedder_key_variable, threads=c.embedder_threads,
+                        timeout_s=c.embedder_timeout_s,
+                    ),
+                    self._environ,
+                )  # fmt: skip
+                self._has_embedder = True
+            return self._embedder
 
     def prove_vault(self) -> None:
         """Raise VaultMissing unless the folder is there and is still the vault that was opened.
@@ -145,8 +169,11 @@ class Workspace:
             self._open = opened
 
     def release(self) -> None:
-        """Close the index; for the end, when nobody is reading."""
+        """Close the index and the embedder; for the end, when nobody is reading."""
         with self._guard:
+            if self._embedder is not None:
+                self._embedder.close()
+                self._embedder, self._has_embedder = None, False
             if self._open is not None:
                 self._open.close()
                 self._open = None
@@ -168,10 +195,33 @@ class Workspace:
         finally:
             self._turn.release()
 
+    @contextmanager
+    def embedding(self) -> Iterator[None]:
+        """Be the one process that embeds this vault's chunks; raises VaultBusy at once if another is."""
+        self._system(lambda: self.fs.makedirs(self.directory))
+        if not self._embedding.acquire(blocking=False):
+            raise VaultBusy("Another thread of this process is embedding.")
+        try:
+            lock = JobLock(self.fs, self.directory + "/embed.lock")
+            self._system(lambda: lock.acquire("embed"))
+            try:
+                yield
+            finally:
+                self._system(lock.release)
+        finally:
+            self._embedding.release()
+
+    def embed_holder(self) -> Holder | None:
+        """Who embeds this vault's chunks now; None if nobody does."""
+        return self._holder("embed.lock")
+
     def job_holder(self) -> Holder | None:
         """Who scans this vault now; None if nobody does."""
+        return self._holder("job.lock")
+
+    def _holder(self, name: str) -> Holder | None:
         try:
-            return JobLock(self.fs, self.directory + "/job.lock").holder()
+            return JobLock(self.fs, f"{self.directory}/{name}").holder()
         except OSError:
             self.count("job_lock_unreadable")
             return None
@@ -196,8 +246,23 @@ class Workspace:
 
 def read_settings(fs: FileSystem, root: str) -> str | None:
     """The text of the vault's settings file, or None if it has none."""
+    return _read_text(fs, f"{root}/{SETTINGS}")
+
+
+def user_settings(environ: Mapping[str, str]) -> str:
+    """The path of the user's own settings file: HOLDFAST_CONFIG, or where the system keeps such files."""
+    if environ.get("HOLDFAST_CONFIG"):
+        return environ["HOLDFAST_CONFIG"]
+    if environ.get("XDG_CONFIG_HOME"):
+        return environ["XDG_CONFIG_HOME"] + "/holdfast/config.toml"
+    from platformdirs import user_config_dir
+
+    return user_config_dir("holdfast", appauthor=False) + "/config.toml"
+
+
+def _read_text(fs: FileSystem, path: str) -> str | None:
     try:
-        fd = fs.open_read(f"{root}/{SETTINGS}")
+        fd = fs.open_read(path)
         try:
             return fs.read_all(fd).decode("utf-8", "replace")
         finally:
@@ -205,7 +270,7 @@ def read_settings(fs: FileSystem, root: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as e:
-        raise ConfigError(f"{SETTINGS} cannot be read: {e.strerror}.") from e
+        raise ConfigError(f"{path} cannot be read: {e.strerror}.") from e
 
 
 def find_vault(fs: FileSystem, start: str) -> str:

@@ -8,7 +8,7 @@ index and ResourceFault for a machine that is short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntFlag
@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.index.vectors.port import VectorStore
 from holdfast.model import Witness
 
 Floats = NDArray[np.float32]
@@ -48,7 +49,10 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
-    """One chunk without its text; `start` and `size` in bytes of the note, `at_ns` the time of a turn."""
+    """One chunk without its text; `start` and `size` in bytes of the note, `at_ns` the time of a turn.
+
+    `input` is the digest of what an embedder is given for it (text.inputs), `traits` what a turn holds (text.traits).
+    """
 
     start: int
     size: int
@@ -58,6 +62,8 @@ class ChunkRow:
     digest: bytes
     speaker: str | None = None
     at_ns: int | None = None
+    input: bytes = bytes(16)
+    traits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A question as the index takes it: terms, not text (model.Query has the meaning of the first five)."""
+    """A question as the index takes it: terms, not text (model.Query has the meaning of the first five).
+
+    `names` are those of `words` that name a speaker of a conversation, `who` their names as folded there: turns are
+    searched without them, since who is talked to is not what is talked about. `question` is the question as a unit
+    vector of the live embedder, or None; the `nearest` chunks by it are candidates too, where their cosine is at least
+    `floor`.
+    """
 
     words: tuple[str, ...] = ()
     repeats: tuple[int, ...] = ()
@@ -171,33 +183,81 @@ class Search:
     excluded: tuple[tuple[str, ...], ...] = ()
     conditions: tuple[Condition, ...] = ()
     typed: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    who: tuple[str, ...] = ()
+    question: Floats | None = None
+    nearest: int = 200
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a second look at some candidates costs to know; arrays have a place for each of them.
+
+    `rows` their chunks. `words` terms of the chunk, `words_before` and `words_after` of those beside it. `in_line`,
+    `in_pair`, `in_near`, `in_note` bool (words of the question, names aside, candidates): whether a word stands in the
+    chunk, in it or the one before, within two chunks of it, in its note; `idf` of each such word. `named` the share of
+    the names that stand in the chunk. `dense` exact cosines, `before` and `after` those of the chunks beside it (0 where
+    there is none). `tokens` the token vectors, int8 (tokens, dimension), or None.
+    """
+
+    rows: Sequence[ChunkRow | None]
+    words: Ints
+    words_before: Ints
+    words_after: Ints
+    in_line: NDArray[np.bool_]
+    in_pair: NDArray[np.bool_]
+    in_near: NDArray[np.bool_]
+    in_note: NDArray[np.bool_]
+    idf: Floats
+    named: Floats
+    dense: Floats
+    before: Floats
+    after: Floats
+    tokens: Sequence[NDArray[np.int8] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the words of a question say, for every chunk in scope that has any of them in or beside it.
+    """What a question says of every chunk in scope that has any of its words in or beside it, or is near in meaning.
 
-    Per candidate: `owner` (place in the per-note arrays), `ord` (chunk of the note), `near`, `own`. Per note in scope
-    with any of the words: `notes` id, `sizes` chunks, `note` score.
-    Candidates are in order of (owner, ord). Scores are raw BM25 sums, not normalised.
+    Per candidate: `owner` (place in the per-note arrays), `ord` (chunk of the note), `near`, `own`, `dense`,
+    `is_known` whether it has a vector, `is_turn`, `speaks` 1 for a turn of one of `who` (or 1 in 256 others). Per note
+    in scope     with any of the words or a candidate: `notes` id, `sizes` chunks, `note` score, `note_dense` the best cosine of its
+    chunks, `is_talk` whether it begins with a turn, `present` the share of `who` that speaks in it. Candidates are in
+    order of (owner, ord). Scores are raw BM25 sums, not normalised; cosines are estimates where `dense` was not worth
+    computing for all (see index.vectors.scan), 0 without a vector.
     """
 
     owner: Ints
     ord: Ints
     near: Floats
     own: Floats
+    dense: Floats
+    is_known: NDArray[np.bool_]
+    is_turn: NDArray[np.bool_]
+    speaks: Floats
     notes: Ints
     sizes: Ints
     note: Floats
+    note_dense: Floats
+    is_talk: NDArray[np.bool_]
+    present: Floats
     matched_notes: int
     matched_chunks: int
     scope_notes: int
     scope_chunks: int
     chunks: int
+    ready: int
     seq: int
     generation: int
     in_scope: Callable[[int, int], bool]
     """(place in `notes`, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
+    detail: Callable[[Ints], Detail]
+    """Places of candidates -> what a second look needs. Within the same snapshot only."""
+    feedback: Callable[[Ints, Floats, Ints, Collection[str]], Floats]
+    """(places of the best notes, their weights, places of notes, terms that say nothing) -> what the best say of the others (see
+    index.sqlite.feedback). Within the same snapshot only."""
     remarks: tuple[str, ...] = ()
 
 
@@ -209,6 +269,7 @@ class Newest:
     scope_notes: int
     scope_chunks: int
     chunks: int
+    ready: int
     seq: int
     remarks: tuple[str, ...] = ()
 
@@ -257,6 +318,9 @@ class Index(Protocol):
 
     generation: int
     path: str
+
+    @property
+    def vectors(self) -> VectorStore: ...
 
     @property
     def is_in_place(self) -> bool:
@@ -328,6 +392,9 @@ class Index(Protocol):
     def jobs(self) -> dict[str, dict[str, object]]: ...
 
     def has_field(self, key: str, value: str | None = None) -> bool: ...
+
+    def speakers(self, name: str) -> list[str]:
+        """The folded names of speakers who are called `name` (folded), or `name` and more; a few at most."""
 
     def field_values(self, key: str, limit: int) -> list[str]: ...
 

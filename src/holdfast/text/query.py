@@ -75,6 +75,7 @@ def parse_query(text: str, is_field: Callable[[str], bool] = lambda _: False, li
         filters=tuple(filters[:limit]),
         ignored=tuple(dict.fromkeys(ignored)),
         typed=_typed(" ".join(words), chosen),
+        plain=" ".join(w for w in words if w),
         cut=max(0, len(counts) - limit) + max(0, len(text) - QUESTION_CHARS),
     )
 

@@ -108,12 +108,13 @@ def question_terms(text: str) -> tuple[list[str], list[str]]:
 
     Where nothing but stop words is asked, they count.
     """
-    stop_terms = _stop_terms()
+    stop = stop_terms()
     all_terms = terms(text)
-    kept = [t for t in all_terms if t not in stop_terms]
-    return (kept, [t for t in all_terms if t in stop_terms]) if kept else (all_terms, [])
+    kept = [t for t in all_terms if t not in stop]
+    return (kept, [t for t in all_terms if t in stop]) if kept else (all_terms, [])
 
 
 @cache
-def _stop_terms() -> frozenset[str]:
+def stop_terms() -> frozenset[str]:
+    """The stop words as terms."""
     return frozenset(t for w in STOP for t in terms(w))

@@ -50,14 +50,17 @@ class Overlay:
         return self.layout.entry_slots()[entry[firsts]], counts
 
 
-EMPTY = Overlay(Layout(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint16)), np.zeros(0, np.uint32))
+EMPTY = Overlay(
+    Layout(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.uint64)),
+    np.zeros(0, np.uint32),
+)
 
 
 class Corpus:
     """All live notes of one snapshot.
 
     Per slot: `own` terms (0 in gaps), `blended` terms in twentieths, `note` ordinal, `is_chunk` (a live chunk),
-    `is_title`. Per note ordinal: `ids`, `first` chunk's slot, `sizes` chunks, `words`, `is_live`.
+    `is_title`, `keys` of inputs (0 where there is none), `is_turn`. Per note ordinal: `ids`, `first` chunk's slot, `sizes` chunks, `words`, `is_live`.
     """
 
     def __init__(self, segments: Sequence[Segment], overlay: Overlay, dead: Iterable[tuple[int, int]], fetch: Fetch):
@@ -86,6 +89,9 @@ class Corpus:
         self.note[titles] = np.arange(len(self.ids))
         self.note[chunk_slot] = chunk_note
         self.is_chunk[chunk_slot] = self.is_live[chunk_note]
+        self.keys = np.zeros(self.slots, dtype=np.uint64)
+        self.keys[chunk_slot] = np.concatenate([x.keys for x in layouts])
+        self.is_turn = (self.keys & np.uint64(1)).astype(bool)
         self.words = TITLE_WEIGHT * self.own[titles].astype(np.int64)
         np.add.at(self.words, chunk_note, self.own[chunk_slot])
         self.own[titles] = 0

@@ -23,6 +23,7 @@ GAP = 2
 ROW_BYTES = 4_000
 COUNT_MAX = 255
 LEN_MAX = 65_535
+KEY_BYTES = 8
 SORTED_TERMS = 200_000
 
 
@@ -63,12 +64,14 @@ def decode_ids(data: bytes) -> NDArray[np.uint32]:
 class Layout:
     """Where the notes of one segment or overlay lie.
 
-    `notes` ids; `sizes` chunks per note; `lens` terms of each entry, a note's title first, then its chunks (u16).
+    `notes` ids; `sizes` chunks per note; `lens` terms of each entry, a note's title first, then its chunks (u16);
+    `keys` of each chunk the first 8 bytes of its input's digest (the lowest bit says whether it is a turn).
     """
 
     notes: Ints
     sizes: Ints
     lens: NDArray[np.uint16]
+    keys: NDArray[np.uint64]
 
     @property
     def starts(self) -> Ints:

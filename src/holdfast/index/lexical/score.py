@@ -51,11 +51,11 @@ def score(corpus: Corpus, words: Sequence[tuple[Postings, float]], allowed: NDAr
         chunk = corpus.is_chunk[slots]
         at, tf = (slots, counts) if chunk.all() else (slots[chunk], counts[chunk])
         if len(at):
-            gain = weight * _idf(len(at), corpus.chunk_count)
-            own[at] += gain * _bm25(tf, corpus.own[at], corpus.mean_own, SELF_K1, SELF_B)
+            gain = weight * idf(len(at), corpus.chunk_count)
+            own[at] += gain * bm25(tf, corpus.own[at], corpus.mean_own, SELF_K1, SELF_B)
             beside, blended = _spread(corpus, scratch, at, tf)
-            gain = weight * _idf(len(beside), corpus.chunk_count)
-            near[beside] += gain * _bm25(blended, corpus.blended[beside], corpus.mean_blended, NEAR_K1, NEAR_B, BLEND)
+            gain = weight * idf(len(beside), corpus.chunk_count)
+            near[beside] += gain * bm25(blended, corpus.blended[beside], corpus.mean_blended, NEAR_K1, NEAR_B, BLEND)
         _score_notes(corpus, note, slots, counts, weight)
     found = np.flatnonzero(near)
     if allowed is not None:
@@ -69,11 +69,12 @@ def _worth_scoring(corpus: Corpus, words: Sequence[tuple[Postings, float]]) -> l
     return rare or list(words)
 
 
-def _idf(df: int, total: int) -> float:
+def idf(df: int, total: int) -> float:
+    """What a word in `df` of `total` units says (Robertson and Zaragoza 2009), never below 0."""
     return float(np.log1p((total - df + 0.5) / (df + 0.5)))
 
 
-def _bm25(
+def bm25(
     tf: NDArray[np.int32] | Ints, length: NDArray[np.int32] | Ints, mean: float, k1: float, b: float, scale: int = 1
 ) -> Floats:
     """BM25's saturated term frequency in float32; tf and length are in units of 1/scale."""
@@ -109,5 +110,5 @@ def _score_notes(corpus: Corpus, note: Floats, slots: Ints, counts: Ints, weight
     weighted = np.where(corpus.is_title[slots], TITLE_WEIGHT * counts, counts)
     tf = np.add.reduceat(weighted, heads)
     at = owner[heads]
-    gain = weight * _idf(len(at), corpus.note_count)
-    note[at] += gain * _bm25(tf, corpus.words[at], corpus.mean_words, NOTE_K1, NOTE_B)
+    gain = weight * idf(len(at), corpus.note_count)
+    note[at] += gain * bm25(tf, corpus.words[at], corpus.mean_words, NOTE_K1, NOTE_B)

@@ -3,42 +3,118 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import apsw
 import numpy as np
 
-from holdfast.index.base import Newest, Search, Signals
+from holdfast.index.base import SPEAKER, Newest, Search, Signals
 from holdfast.index.lexical.corpus import Corpus, Postings
-from holdfast.index.lexical.score import Scores, score
+from holdfast.index.lexical.pack import Ints
+from holdfast.index.lexical.score import Floats, Scores, score
 from holdfast.index.sqlite import phrase, scope, vocabulary
 from holdfast.index.sqlite.db import rows
+from holdfast.index.sqlite.detail import detail
+from holdfast.index.sqlite.feedback import feedback
+from holdfast.index.sqlite.meaning import Meaning
+from holdfast.model import speaker_byte
+
+Word = tuple[str, Postings, float]
+"""(term, its postings, its weight)"""
 
 
-def signals(db: apsw.Connection, corpus: Corpus, search: Search, seq: int, generation: int) -> Signals:
+def signals(
+    db: apsw.Connection, corpus: Corpus, meaning: Meaning, search: Search, seq: int, generation: int
+) -> Signals:
     """See index.base.Index.signals."""
     remarks: list[str] = []
     words = _words(db, corpus, search, remarks)
     in_scope = scope.mask(db, corpus, search.conditions)
     allowed = _narrow(db, corpus, search, in_scope, remarks)
-    found = score(corpus, words, allowed)
-    ordinals = _notes(corpus, found, allowed)
+    hits = corpus.is_chunk if allowed is None else allowed
+    found = _score(corpus, words, search.names, allowed)
+    dense = meaning.similarities(search.question, hits)
+    slots = found.slots
+    if search.question is not None:
+        slots = np.union1d(slots, _nearest(dense, search.nearest, search.floor))
+    ordinals = _notes(corpus, found, slots, allowed)
     place = np.zeros(len(corpus.ids), dtype=np.int64)
     place[ordinals] = np.arange(len(ordinals))
-    owner = corpus.note[found.slots]
+    owner = corpus.note[slots]
     firsts = corpus.first[ordinals]
-    hits = corpus.is_chunk if allowed is None else allowed
+    best = np.maximum.reduceat(dense, corpus.first) if len(corpus.first) else np.zeros(0, np.float32)
+    content = [found for word, found, _ in words if word not in search.names]
+    named = [found for word, found, _ in words if word in search.names]
     return Signals(
-        owner=place[owner], ord=found.slots - corpus.first[owner], near=found.near, own=found.own,
-        notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals],
-        matched_notes=len(ordinals), matched_chunks=len(found.slots),
+        owner=place[owner], ord=slots - corpus.first[owner], near=_at(found.slots, found.near, slots),
+        own=_at(found.slots, found.own, slots), dense=dense[slots], is_known=meaning.row[slots] >= 0,
+        is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who),
+        notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], note_dense=best[ordinals],
+        is_talk=corpus.is_turn[firsts], present=_present(db, corpus, search.who)[ordinals],
+        matched_notes=len(ordinals), matched_chunks=len(slots),
         scope_notes=corpus.note_count if in_scope is None else len(_owners(corpus, in_scope)),
         scope_chunks=corpus.chunk_count if in_scope is None else int(in_scope.sum()),
-        chunks=corpus.chunk_count, seq=seq, generation=generation,
-        in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]), remarks=tuple(remarks),
+        chunks=corpus.chunk_count, ready=meaning.ready, seq=seq, generation=generation,
+        in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]),
+        detail=lambda at: detail(db, corpus, meaning, search.question, content, named, slots[at]),
+        feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
+        remarks=tuple(remarks),
     )  # fmt: skip
 
 
-def newest(db: apsw.Connection, corpus: Corpus, search: Search, limit: int, seq: int) -> Newest:
+def _score(corpus: Corpus, words: Sequence[Word], names: Sequence[str], allowed: scope.Mask | None) -> Scores:
+    """The scores of all words; those of turns and conversations without the `names` among them, unless these are all."""
+    content = [(found, weight) for word, found, weight in words if word not in names]
+    if not content or len(content) == len(words):
+        return score(corpus, [(found, weight) for _, found, weight in words], allowed)
+    without = score(corpus, content, allowed)
+    named = score(corpus, [(found, weight) for word, found, weight in words if word in names], allowed)
+    of_passages = ~corpus.is_turn[named.slots]
+    at = named.slots[of_passages]
+    slots = np.union1d(without.slots, at)
+    near, own = (
+        _at(without.slots, content_only, slots) + _at(at, names_only[of_passages], slots)
+        for content_only, names_only in ((without.near, named.near), (without.own, named.own))
+    )
+    is_talk = corpus.is_turn[corpus.first]
+    return Scores(slots, near, own, without.note + np.where(is_talk, np.float32(0), named.note))
+
+
+def _speaks(corpus: Corpus, slots: Ints, who: Sequence[str]) -> Floats:
+    if not who:
+        return np.zeros(len(slots), dtype=np.float32)
+    keys = corpus.keys[slots]
+    said = ((keys >> np.uint64(8)) & np.uint64(255)).astype(np.int64)
+    wanted = np.isin(said, [speaker_byte(name) for name in who])
+    return np.asarray(wanted & corpus.is_turn[slots], dtype=np.float32)
+
+
+def _present(db: apsw.Connection, corpus: Corpus, who: Sequence[str]) -> Floats:
+    """Per ordinal the share of `who` that speaks there."""
+    out = np.zeros(len(corpus.ids), dtype=np.float32)
+    for name in who:
+        notes = rows(db, "select note from field where key = ? and value = ?", (SPEAKER, name))
+        out[corpus.ordinals(np.array(sorted(n for (n,) in notes), dtype=np.int64))] += np.float32(1 / len(who))
+    return out
+
+
+def _at(known: Ints, values: Floats, slots: Ints) -> Floats:
+    """`values` of the rising slots `known`, spread over the rising `slots`; 0 elsewhere."""
+    if len(known) == len(slots):
+        return values
+    out = np.zeros(len(slots), dtype=np.float32)
+    out[np.searchsorted(slots, known)] = values
+    return out
+
+
+def _nearest(dense: Floats, count: int, floor: float) -> Ints:
+    """The slots with the highest cosines, none below `floor`."""
+    if len(dense) > count:
+        floor = max(floor, float(np.partition(dense, len(dense) - count)[len(dense) - count]))
+    return np.flatnonzero((dense >= floor) & (dense > 0))
+
+
+def newest(db: apsw.Connection, corpus: Corpus, search: Search, limit: int, ready: int, seq: int) -> Newest:
     """See index.base.Index.newest."""
     remarks: list[str] = []
     mask = _narrow(db, corpus, search, scope.mask(db, corpus, search.conditions), remarks)
@@ -53,35 +129,35 @@ def newest(db: apsw.Connection, corpus: Corpus, search: Search, limit: int, seq:
         (json.dumps(ids), limit),
     )
     places = [(i, chunk[i]) for (i,) in found]
-    return Newest(places, len(owners), len(slots), corpus.chunk_count, seq, tuple(remarks))
+    return Newest(places, len(owners), len(slots), corpus.chunk_count, ready, seq, tuple(remarks))
 
 
-def _notes(corpus: Corpus, found: Scores, allowed: scope.Mask | None) -> np.ndarray:
-    """The ordinals of live notes with any of the words, in scope."""
+def _notes(corpus: Corpus, found: Scores, slots: Ints, allowed: scope.Mask | None) -> Ints:
+    """The ordinals of live notes with any of the words or a candidate, in scope."""
     has = (found.note > 0) & corpus.is_live
     if allowed is not None:
         inside = np.zeros(len(corpus.ids), dtype=bool)
         inside[_owners(corpus, allowed)] = True
         has &= inside
-    has[corpus.note[found.slots]] = True
+    has[corpus.note[slots]] = True
     return np.flatnonzero(has)
 
 
-def _owners(corpus: Corpus, mask: scope.Mask) -> np.ndarray:
+def _owners(corpus: Corpus, mask: scope.Mask) -> Ints:
     return np.unique(corpus.note[np.flatnonzero(mask)])
 
 
-def _words(db: apsw.Connection, corpus: Corpus, search: Search, remarks: list[str]) -> list[tuple[Postings, float]]:
-    out = []
+def _words(db: apsw.Connection, corpus: Corpus, search: Search, remarks: list[str]) -> list[Word]:
+    out: list[Word] = []
     for term, times, typed in zip(search.words, search.repeats, search.typed or search.words, strict=True):
         found = vocabulary.postings(db, corpus, term)
         if found is None and (other := vocabulary.nearest(db, corpus, term)) is not None:
             found = other[0]
             remarks.append(f"no note has “{typed}”; searched {', '.join(f'“{t}”' for t in other[1])}")
         if found is not None:
-            out.append((found, float(times)))
-    begun = [vocabulary.prefix(db, corpus, text) for text in search.prefixes]
-    return out + [(found, 1.0) for found in begun if found is not None]
+            out.append((term, found, float(times)))
+    begun = [(text, vocabulary.prefix(db, corpus, text)) for text in search.prefixes]
+    return out + [(f"{text}*", found, 1.0) for text, found in begun if found is not None]
 
 
 def _narrow(

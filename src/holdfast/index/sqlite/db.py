@@ -26,7 +26,7 @@ from holdfast.errors import (
 )
 
 APPLICATION_ID = 0x484F4C44  # "HOLD"
-SCHEMA = 1
+SCHEMA = 2
 BUSY_MS = 10_000
 WAL_PAGES = 500
 WAL_KEEP_BYTES = 4 << 20
@@ -143,7 +143,7 @@ def prepare(db: apsw.Connection, database_id: str) -> None:
     with db:
         for statement in _statements():
             db.execute(statement)
-        counters = ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment")
+        counters = ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment", "next_vector", "vector_seq")
         db.executemany("insert into meta values (?, ?)", [("database", database_id), *((k, 0) for k in counters)])
     db.pragma("application_id", APPLICATION_ID)
     db.pragma("user_version", SCHEMA)
@@ -199,3 +199,20 @@ def first(db: apsw.Connection, sql: str, values: Any = ()) -> Any:
     """The first row, or None."""
     found = rows(db, sql, values)
     return found[0] if found else None
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "i": int, "b": bytes, "s": str, "I": (int, type(None)), "B": (bytes, type(None)), "S": (str, type(None)),
+}  # fmt: skip
+
+
+def check_kinds(found: list[Any], kinds: str) -> list[Any]:
+    """`found`, if each column is of its kind, a letter of _KINDS; raises TypeError. No `kinds`, no check.
+
+    SQLite lets a flipped bit turn a text into a blob.
+    """
+    for row in found if kinds else ():
+        for value, kind in zip(row, kinds, strict=True):
+            if not isinstance(value, _KINDS[kind]):
+                raise TypeError(f"{value!r:.40} is of another type")
+    return found

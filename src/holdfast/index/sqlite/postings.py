@@ -22,8 +22,8 @@ BATCH_BYTES = 256 * 1024
 MERGE_RATIO = 4
 DEAD_SHARE = 0.3
 
-Doc = tuple[int, int, bytes]
-"""A term row without its ids: (note id, seq, lens)."""
+Doc = tuple[int, int, bytes, bytes]
+"""A term row without its ids: (note id, seq, lens, keys)."""
 
 
 def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
@@ -31,10 +31,8 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
     post_seq = meta(db, "post_seq")
     have = {s.id: s for s in held.segments} if held else {}
     segments, dead = [], []
-    for id_, notes, sizes, lens, gone in rows(db, "select id, notes, sizes, lens, dead from segment order by id"):
-        segments.append(
-            have.get(id_) or Segment(id_, _layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16)))
-        )
+    for id_, gone, *arrays in rows(db, "select id, dead, notes, sizes, lens, keys from segment order by id"):
+        segments.append(have.get(id_) or Segment(id_, _layout(*arrays)))
         dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
     overlay = _overlay(db, post_seq)
     newer = overlay.layout.notes.tolist() + [n for (n,) in rows(db, "select note from gone where seq > ?", (post_seq,))]
@@ -42,13 +40,19 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
     return Corpus(segments, overlay, dead, _fetch(db))
 
 
-def _layout(notes: np.ndarray, sizes: np.ndarray, lens: np.ndarray) -> Layout:
+def _layout(notes: bytes, sizes: bytes, lens: bytes, keys: bytes) -> Layout:
     """A segment's layout; raises ValueError for numbers that no segment has, before memory is made for them."""
-    layout = Layout(notes, sizes, lens)
-    is_sound = len(notes) == len(sizes) and not ((sizes < 0) | (sizes > SEGMENT_SLOTS)).any()
-    if not (is_sound and layout.slots <= SEGMENT_SLOTS and len(lens) == int(sizes.sum()) + len(sizes)):
+    layout = Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16), np.frombuffer(keys, np.uint64))
+    is_sound = len(layout.notes) == len(layout.sizes)
+    is_sound = is_sound and not ((layout.sizes < 0) | (layout.sizes > SEGMENT_SLOTS)).any()
+    if not (is_sound and layout.slots <= SEGMENT_SLOTS and _fit_together(layout)):
         raise ValueError("a segment does not fit together")
     return layout
+
+
+def _fit_together(layout: Layout) -> bool:
+    chunks = int(layout.sizes.sum())
+    return len(layout.lens) == chunks + len(layout.sizes) and len(layout.keys) == chunks
 
 
 def _fetch(db: apsw.Connection) -> Callable[[int, int], Postings | None]:
@@ -60,7 +64,7 @@ def _fetch(db: apsw.Connection) -> Callable[[int, int], Postings | None]:
 
 
 def _overlay(db: apsw.Connection, post_seq: int) -> Overlay:
-    found = rows(db, "select note, lens, ids from doc where seq > ? order by note", (post_seq,))
+    found = rows(db, "select note, lens, ids, keys from doc where seq > ? order by note", (post_seq,))
     if not found:
         return EMPTY
     lens = [np.frombuffer(r[1], np.uint16) for r in found]
@@ -70,7 +74,10 @@ def _overlay(db: apsw.Connection, post_seq: int) -> Overlay:
         np.array([r[0] for r in found], dtype=np.int64),
         np.array([len(x) - 1 for x in lens], dtype=np.int64),
         np.concatenate(lens),
+        np.frombuffer(b"".join(r[3] for r in found), np.uint64),
     )
+    if not _fit_together(layout):
+        raise ValueError("a note's rows do not fit together")
     return Overlay(layout, decode_ids(b"".join(r[2] for r in found)))
 
 
@@ -118,15 +125,15 @@ def _delete_posts(db: apsw.Connection, lo: int, hi: int) -> None:
 
 
 def _overlay_notes(db: apsw.Connection) -> list[Doc]:
-    return rows(db, "select note, seq, lens from doc where seq > ? order by seq, note", (meta(db, "post_seq"),))
+    return rows(db, "select note, seq, lens, keys from doc where seq > ? order by seq, note", (meta(db, "post_seq"),))
 
 
 def _to_merge(db: apsw.Connection) -> tuple[list[Doc], list[int]] | None:
     """The live notes and the ids of segments worth making into one; None if there are none."""
     post_seq = meta(db, "post_seq")
     live: list[tuple[int, int, int, np.ndarray]] = []
-    for id_, notes, sizes, lens, gone in rows(db, "select id, notes, sizes, lens, dead from segment"):
-        layout = Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16))
+    for id_, gone, *arrays in rows(db, "select id, dead, notes, sizes, lens, keys from segment"):
+        layout = _layout(*arrays)
         alive = ~np.isin(layout.notes, _i64(gone))
         words = np.add.reduceat(layout.lens, np.cumsum(layout.sizes + 1) - layout.sizes - 1, dtype=np.int64)
         slots = slots_needed(int(layout.sizes[alive].sum()), int(alive.sum()))
@@ -145,7 +152,7 @@ def _live_docs(db: apsw.Connection, notes: Sequence[np.ndarray], newer: int) -> 
     ids = np.sort(np.concatenate(notes)).tolist()
     return rows(
         db,
-        "select d.note, d.seq, d.lens from json_each(?) j cross join doc d on d.note = j.value where d.seq <= ?",
+        "select d.note, d.seq, d.lens, d.keys from json_each(?) j cross join doc d on d.note = j.value where d.seq <= ?",
         (str(ids), newer),
     )
 
@@ -153,7 +160,7 @@ def _live_docs(db: apsw.Connection, notes: Sequence[np.ndarray], newer: int) -> 
 def _fits(docs: Sequence[Doc]) -> int:
     """How many of the first `docs` fit into one segment."""
     slots, words = slots_needed(0, 0), 0
-    for i, (_, _, lens) in enumerate(docs):
+    for i, (_, _, lens, _) in enumerate(docs):
         slots += slots_needed(len(lens) // 2 - 1, 1) - slots_needed(0, 0)
         words += int(np.frombuffer(lens, np.uint16).sum())
         if i and (slots > SEGMENT_SLOTS or words > SEGMENT_TERMS):
@@ -197,9 +204,10 @@ def _next_segment(db: apsw.Connection) -> int:
 def _insert_segment(db: apsw.Connection, segment: int, docs: Sequence[Doc]) -> Layout | None:
     """Insert the postings of `docs` under a segment's id that nobody reads yet; None if a doc is not what it was."""
     layout = Layout(
-        np.array([n for n, _, _ in docs], dtype=np.int64),
-        np.array([len(lens) // 2 - 1 for _, _, lens in docs], dtype=np.int64),
-        np.frombuffer(b"".join(lens for _, _, lens in docs), dtype=np.uint16),
+        np.array([d[0] for d in docs], dtype=np.int64),
+        np.array([len(d[2]) // 2 - 1 for d in docs], dtype=np.int64),
+        np.frombuffer(b"".join(d[2] for d in docs), dtype=np.uint16),
+        np.frombuffer(b"".join(d[3] for d in docs), dtype=np.uint64),
     )
     ids = _term_ids(db, docs)
     if ids is None:
@@ -232,9 +240,9 @@ def _term_ids(db: apsw.Connection, docs: Sequence[Doc]) -> np.ndarray | None:
         found = rows(
             db,
             "select d.seq, d.ids from json_each(?) j cross join doc d on d.note = j.value",
-            (str([n for n, _, _ in part]),),
+            (str([d[0] for d in part]),),
         )
-        if [s for s, _ in found] != [s for _, s, _ in part]:
+        if [s for s, _ in found] != [d[1] for d in part]:
             return None
         parts.append(decode_ids(b"".join(ids for _, ids in found)))
     return np.concatenate(parts) if parts else np.zeros(0, np.uint32)
@@ -273,9 +281,10 @@ def _publish(
                 db.execute("update segment set dead = ? where id = ?", (now.tobytes(), id_))
         for segment, layout in made:
             db.execute(
-                "insert into segment values (?,?,?,?,?)",
-                (segment, layout.notes.tobytes(), layout.sizes.tobytes(), layout.lens.tobytes(), b""),
-            )
+                "insert into segment values (?,?,?,?,?,?)",
+                (segment, layout.notes.tobytes(), layout.sizes.tobytes(), layout.lens.tobytes(), b"",
+                 layout.keys.tobytes()),
+            )  # fmt: skip
         db.execute("delete from gone where seq <= ?", (up_to,))
         db.execute("update meta set value = ? where key = 'post_seq'", (up_to,))
         db.execute("update meta set value = value + 1 where key = 'layout'")

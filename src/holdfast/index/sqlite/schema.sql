@@ -21,9 +21,11 @@ create index note_digest on note (digest);
 create table chunk (
   note integer not null, ord integer not null, start integer not null, size integer not null, line integer not null,
   count integer not null, heading text not null, digest blob not null, speaker text, at_ns integer,
+  input blob not null, traits integer not null,
   primary key (note, ord)
 ) without rowid;
 create index chunk_digest on chunk (digest);
+create index chunk_input on chunk (input);
 create index chunk_at on chunk (at_ns) where at_ns is not null;
 
 -- Folded last parts of permalinks, titles, aliases and file names; `whole` where the name has more parts than the last,
@@ -56,8 +58,23 @@ create table quarantine (key blob primary key, reason text not null, at_ns integ
 
 -- Full text: term rows are the truth, postings are made from them (docs/index-format.md).
 create table term (t text primary key, id integer not null) without rowid;
-create table doc (note integer primary key, seq integer not null, lens blob not null, ids blob not null);
+create table doc (note integer primary key, seq integer not null, lens blob not null, ids blob not null,
+  keys blob not null);
 create index doc_seq on doc (seq);
 create table gone (note integer primary key, seq integer not null);
-create table segment (id integer primary key, notes blob not null, sizes blob not null, lens blob not null, dead blob not null);
+create table segment (id integer primary key, notes blob not null, sizes blob not null, lens blob not null, dead blob not null,
+  keys blob not null);
 create table post (id integer primary key, data blob not null);
+
+-- Meaning: vectors by the digest of what was embedded (chunk.input), so that equal text is embedded once. A reader holds
+-- them by blocks of 1,024 ids and loads those anew whose change number moved.
+create table embedder (id integer primary key, identity text not null unique, dimension integer not null);
+create table vector (
+  id integer primary key, embedder integer not null, input blob not null, code blob not null, bits blob not null,
+  crc integer not null
+);
+create unique index vector_input on vector (embedder, input);
+create table token (id integer primary key, data blob not null);
+create table vector_block (
+  embedder integer not null, block integer not null, seq integer not null, primary key (embedder, block)
+) without rowid;

@@ -16,6 +16,7 @@ import apsw
 
 from holdfast.errors import IndexDamaged
 from holdfast.index.base import (
+    SPEAKER,
     ChunkRow,
     Counts,
     FileRow,
@@ -29,8 +30,12 @@ from holdfast.index.base import (
 )
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
-from holdfast.index.sqlite.db import connect, decoding, identity, prepare, translated, verify
+from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
+from holdfast.index.sqlite.detail import chunk_rows
+from holdfast.index.sqlite.vector_store import SqliteVectors
 from holdfast.index.sqlite.write import SqliteTx, Terms
+
+SPEAKERS_MAX = 8
 
 _NOTE = (
     "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
@@ -38,11 +43,6 @@ _NOTE = (
 )
 _LINK_KINDS = "iissSSiiS"
 _LINK = "select note, line, target, name, heading, block, embed, relative, relation from link "
-
-
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "i": int, "b": bytes, "s": str, "I": (int, type(None)), "B": (bytes, type(None)), "S": (str, type(None)),
-}  # fmt: skip
 
 
 class SqliteIndex:
@@ -84,6 +84,7 @@ class SqliteIndex:
         self._corpus: Corpus | None = None
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
+        self.vectors = SqliteVectors(self)
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -105,18 +106,26 @@ class SqliteIndex:
                 if self._depth == 0 and self._db.in_transaction:
                     self._db.execute("rollback")
 
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """The connection that reads, for the time of one call."""
+        with self._reading, decoding(self.path), translated(self.path):
+            yield self._db
+
+    @contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """The connection that writes, for the time of one call."""
+        with self._writing, decoding(self.path), translated(self.path):
+            yield self._write_db()
+
     def _all(self, sql: str, values: Sequence[object] = (), kinds: str = "") -> list[Any]:
         """All rows; fetched before the call returns, so that no statement keeps a lock.
 
-        `kinds` has a letter of _KINDS for each column: SQLite lets a flipped bit turn a text into a blob.
+        `kinds` as in check_kinds.
         """
         with self._reading, decoding(self.path), translated(self.path):
             found = self._db.execute(sql, values).fetchall()
-            for row in found if kinds else ():
-                for value, kind in zip(row, kinds, strict=True):
-                    if not isinstance(value, _KINDS[kind]):
-                        raise TypeError(f"{value!r:.40} is of another type")
-            return found
+            return check_kinds(found, kinds)
 
     # What the scan compares
 
@@ -183,19 +192,18 @@ class SqliteIndex:
 
     def flush(self, at_least: int = 0) -> None:
         """Make postings of the overlay if it has `at_least` chunks. Only for the holder of the job lock."""
-        with self._writing, decoding(self.path), translated(self.path):
-            db = self._write_db()
+        with self.writing() as db:
             if postings.pending_chunks(db) >= max(at_least, 1):
                 postings.flush(db)
 
     def sweep(self) -> None:
         """Delete what a build that died left behind. Only for the holder of the job lock."""
-        with self._writing, decoding(self.path), translated(self.path):
-            postings.sweep(self._write_db())
+        with self.writing() as db:
+            postings.sweep(db)
 
     def discard_postings(self) -> None:
-        with self._writing, translated(self.path):
-            postings.discard(self._write_db())
+        with self.writing() as db:
+            postings.discard(db)
 
     def checkpoint(self) -> None:
         with self._writing, translated(self.path):
@@ -211,12 +219,12 @@ class SqliteIndex:
     def signals(self, search: Search) -> Signals:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
-            return ask.signals(self._db, corpus, search, seq, self.generation)
+            return ask.signals(self._db, corpus, self.vectors.over(corpus), search, seq, self.generation)
 
     def newest(self, search: Search, limit: int) -> Newest:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
-            return ask.newest(self._db, corpus, search, limit, seq)
+            return ask.newest(self._db, corpus, search, limit, self.vectors.over(corpus).ready, seq)
 
     def _load(self) -> tuple[Corpus, int]:
         meta = dict(self._all("select key, value from meta where key in ('seq', 'layout')"))
@@ -226,9 +234,8 @@ class SqliteIndex:
         return self._corpus, at[0]
 
     def chunks(self, places: Sequence[tuple[int, int]]) -> list[ChunkRow | None]:
-        sql = "select start, size, line, count, heading, digest, speaker, at_ns from chunk where note = ? and ord = ?"
-        rows = [self._all(sql, place, "iiiisbSI") for place in places]
-        return [ChunkRow(*found[0]) if found else None for found in rows]
+        with self.reading() as db:
+            return chunk_rows(db, [n for n, _ in places], [o for _, o in places])
 
     def notes(self, ids: Iterable[int]) -> dict[int, NoteRow]:
         found = self._notes("where n.id in (select value from json_each(?))", (json.dumps(sorted(set(ids))),))
@@ -276,6 +283,16 @@ class SqliteIndex:
             _LINK_KINDS,
         )
         return [(r[0], _link_row(r)) for r in rows]
+
+    def speakers(self, name: str) -> list[str]:
+        # A name's further parts follow a space, and `!` is what follows a space.
+        rows = self._all(
+            "select distinct value from field where key = ?1 and (value = ?2 or value >= ?2 || ' ' and value < ?2 || '!')"
+            " limit ?3",
+            (SPEAKER, name, SPEAKERS_MAX),
+            "s",
+        )
+        return [value for (value,) in rows]
 
     def field_values(self, key: str, limit: int) -> list[str]:
         """Distinct folded values of a frontmatter field, the first `limit` in order."""

@@ -16,14 +16,14 @@ import apsw
 import numpy as np
 
 from holdfast.index.base import NoteRecord
-from holdfast.index.lexical.pack import LEN_MAX, encode_ids
+from holdfast.index.lexical.pack import KEY_BYTES, LEN_MAX, encode_ids
 from holdfast.index.sqlite.db import decoding, first, rows, translated
 from holdfast.model import Witness
 
 TERM_CACHE = 60_000
 
 _INSERT = {
-    "chunk": "insert into chunk values (?,?,?,?,?,?,?,?,?,?)",
+    "chunk": "insert into chunk values (?,?,?,?,?,?,?,?,?,?,?,?)",
     "name": "insert or ignore into name values (?,?,?,?)",
     "link": "insert into link values (?,?,?,?,?,?,?,?,?,?)",
     "fact": "insert into fact values (?,?,?,?,?,?,?)",
@@ -64,7 +64,7 @@ class SqliteTx:
         self._db, self._path, self._terms = db, path, terms
         self._fresh: dict[str, int] = {}
         self._rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _INSERT}
-        self._docs: list[tuple[int, list[int]]] = []
+        self._docs: list[tuple[int, list[int], bytes]] = []
         self._ids: list[int] = []
         self._pending: set[int] = set()
 
@@ -196,7 +196,7 @@ class SqliteTx:
         )  # fmt: skip
         put = self._rows
         put["chunk"] += [
-            (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns)
+            (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns, c.input, c.traits)
             for i, c in enumerate(r.chunks)
         ]
         put["name"] += [(key, id_, levels, whole or "") for key, levels, whole in r.names]
@@ -211,7 +211,8 @@ class SqliteTx:
             self._db, [t for entry in entries for t in entry], self._fresh, self._next_term
         )
         self._ids += ids
-        self._docs.append((id_, [len(entry) for entry in entries]))
+        keys = b"".join(c.input[:KEY_BYTES] for c in r.chunks)
+        self._docs.append((id_, [len(entry) for entry in entries], keys))
 
     def _flush(self) -> None:
         for table, gathered in self._rows.items():
@@ -220,17 +221,17 @@ class SqliteTx:
                 gathered.clear()
         if self._docs:
             blobs = encode_ids(
-                np.array(self._ids, dtype=np.uint32), np.array([sum(lens) for _, lens in self._docs], dtype=np.int64)
+                np.array(self._ids, dtype=np.uint32), np.array([sum(lens) for _, lens, _ in self._docs], dtype=np.int64)
             )
             self._db.executemany(
-                "insert into doc values (?,?,?,?)",
+                "insert into doc values (?,?,?,?,?)",
                 [
-                    (id_, self.seq, np.array(lens, dtype=np.uint16).tobytes(), blob)
-                    for (id_, lens), blob in zip(self._docs, blobs, strict=True)
+                    (id_, self.seq, np.array(lens, dtype=np.uint16).tobytes(), blob, keys)
+                    for (id_, lens, keys), blob in zip(self._docs, blobs, strict=True)
                 ],
             )
             # A note that is back in the overlay is not gone; its older postings are masked by its newer term row.
-            self._db.executemany("delete from gone where note = ?", [(id_,) for id_, _ in self._docs])
+            self._db.executemany("delete from gone where note = ?", [(id_,) for id_, _, _ in self._docs])
             self._docs.clear()
             self._ids.clear()
         self._pending.clear()

@@ -1,0 +1,158 @@
+"""Models that run in this process: the packaged one, or any ONNX model with its tokenizer in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+
+import numpy as np
+
+from holdfast.embed.base import Asked, Codes, Encoded, Floats, checked
+from holdfast.embed.network import TOKENIZER, Network, model_file
+from holdfast.embed.words import Tokens, tokenise
+from holdfast.errors import EmbedderDown, MemoryBudget
+from holdfast.model import Input
+
+PACKAGED = os.path.join(str(files("holdfast.embed")), "minilm")
+
+BATCH_TOKENS = 1536
+"""Padded tokens of a batch; measured: throughput is flat from 512 to 4096, memory grows with it."""
+
+THREADS = 2
+
+
+class LocalEmbedder:
+    """An ONNX model in `folder`; without one, the packaged model. Costs nothing until it is first used.
+
+    The packaged model gives a text the same vector in any batch: its ranges are constants.
+    """
+
+    is_remote = False
+
+    def __init__(
+        self, folder: str | None = None, *, threads: int = 0, query_prefix: str = "", passage_prefix: str = ""
+    ) -> None:
+        self.folder = folder or PACKAGED
+        self.threads = threads or min(THREADS, os.cpu_count() or 1)
+        self._prefixes = query_prefix, passage_prefix
+        self._lock = threading.Lock()
+        self._network: Network | None = None
+        self._identity: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What the vectors depend on. Reads the whole model once, but the packaged one's digest is stored."""
+        if self._identity is None:
+            digest = _stored_digest() if self.folder == PACKAGED else folder_digest(self.folder)
+            if any(self._prefixes):
+                digest += ":" + hashlib.blake2b("\0".join(self._prefixes).encode(), digest_size=8).hexdigest()
+            self._identity = f"onnx:{digest}"
+        return self._identity
+
+    def encode(self, inputs: Sequence[Input]) -> Encoded:
+        network = self._loaded()
+        prefix = self._prefixes[1]
+        texts = [self._tokens(network, item, prefix) for item in inputs]
+        tokens: list[Codes | None] = [None] * len(inputs)
+        vectors: dict[int, Floats] = {}
+        for batch in batches(texts):
+            with_tokens = any(inputs[n].is_turn for n in batch)
+            for n, (vector, states) in zip(batch, _run(network, [texts[n] for n in batch], with_tokens), strict=True):
+                vectors[n] = vector
+                if inputs[n].is_turn and states is not None:
+                    tokens[n] = _codes(states[texts[n].own_first : texts[n].own_last])
+        if not inputs:
+            return Encoded(np.empty((0, 0), np.float32), ())
+        found = [vectors[n] for n in range(len(inputs))]
+        return Encoded(checked(found, len(inputs), None, "The local model"), tokens)
+
+    def ask(self, question: str) -> Asked:
+        network = self._loaded()
+        text = self._prefixes[0] + question
+        tokens = tokenise(network.tokenizer, text, 0, len(text))
+        ((vector, states),) = _run(network, [tokens], True)
+        out = checked([vector], 1, None, "The local model")[0]
+        if states is None or network.token_scale is None:
+            return Asked(out)
+        rows = states[tokens.own_first : tokens.own_last] / np.float32(network.token_scale**2)
+        name = network.tokenizer.id_to_token
+        return Asked(out, rows, tuple(name(int(i)) or "" for i in tokens.ids[tokens.own_first : tokens.own_last]))
+
+    def close(self) -> None:
+        """Give the model's memory back; the next use loads it again."""
+        with self._lock:
+            self._network = None
+
+    def _loaded(self) -> Network:
+        with self._lock:
+            if self._network is None:
+                self._network = Network(self.folder, self.threads)
+            return self._network
+
+    def _tokens(self, network: Network, item: Input, prefix: str) -> Tokens:
+        if network.gives_sentence:
+            text = prefix + item.own
+            return tokenise(network.tokenizer, text, 0, len(text))
+        is_whole = item.start == 0 and item.end == len(item.text)
+        start = 0 if is_whole else len(prefix) + item.start
+        return tokenise(network.tokenizer, prefix + item.text, start, len(prefix) + item.end)
+
+
+def batches(texts: Sequence[Tokens]) -> Iterator[list[int]]:
+    """The numbers of `texts`, longest first, in batches of at most BATCH_TOKENS once padded."""
+    batch: list[int] = []
+    for n in sorted(range(len(texts)), key=lambda n: -len(texts[n])):
+        if batch and len(texts[batch[0]]) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(n)
+    if batch:
+        yield batch
+
+
+def _run(network: Network, batch: list[Tokens], with_tokens: bool) -> list[tuple[Floats, Floats | None]]:
+    """(vector, states) of each text; a batch that memory is too short for is tried once more in halves."""
+    try:
+        return _pairs(network, batch, with_tokens)
+    except MemoryBudget:
+        if len(batch) == 1:
+            raise
+    half = len(batch) // 2
+    return _pairs(network, batch[:half], with_tokens) + _pairs(network, batch[half:], with_tokens)
+
+
+def _pairs(network: Network, batch: list[Tokens], with_tokens: bool) -> list[tuple[Floats, Floats | None]]:
+    vectors, states = network.run(batch, with_tokens)
+    return [(vector, None if states is None else states[n]) for n, vector in enumerate(vectors)]
+
+
+def _codes(states: Floats) -> Codes:
+    return np.clip(np.rint(states), -127, 127).astype(np.int8)
+
+
+def _stored_digest() -> str:
+    try:
+        with open(os.path.join(PACKAGED, "digest"), encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as e:
+        raise EmbedderDown("The packaged model is missing.", hint="Install Holdfast again.") from e
+
+
+def folder_digest(folder: str) -> str:
+    """The digest of a model and its tokenizer, weights beside the model included."""
+    path = model_file(folder)
+    if path is None:
+        raise EmbedderDown(f"There is no model.onnx in {folder}.")
+    beside = sorted(name for name in os.listdir(os.path.dirname(path)) if name.startswith("model.onnx"))
+    paths = [os.path.join(os.path.dirname(path), name) for name in beside] + [os.path.join(folder, TOKENIZER)]
+    whole = hashlib.blake2b(digest_size=16)
+    for name in paths:
+        try:
+            with open(name, "rb") as file:
+                whole.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+        except OSError as e:
+            raise EmbedderDown(f"{name} cannot be read: {e.strerror}.") from e
+    return whole.hexdigest()

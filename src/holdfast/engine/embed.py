@@ -1,0 +1,181 @@
+"""Give every chunk its vector: what lacks one, newest notes first, in small batches that are kept whatever happens.
+
+Texts are read from the notes again and must be those that the index knows; a vector is stored only for an input that
+a live chunk has (index/sqlite/vectors.py), and never made twice for equal inputs. A job that dies is continued by the
+next.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from holdfast.embed.base import Embedder
+from holdfast.engine.breaker import open_breaker, reset, trip
+from holdfast.engine.record import read_note
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, NoteError, ResourceFault, VaultBusy
+from holdfast.files import notes
+from holdfast.index.base import Index
+from holdfast.index.vectors.codes import rows
+from holdfast.model import Input, key_path
+from holdfast.results import Embedded, Ready
+
+Progress = Callable[[int, int], None]
+"""Called with (chunks that have a vector, chunks)."""
+
+FIRST_BATCH = 16
+"""So that what was written last is found by meaning first."""
+
+BATCH_CHARS = 128 * 1024
+ORPHANS_KEPT = 1_000
+ORPHANS_SHARE = 0.5
+
+
+def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event | None = None) -> Embedded:
+    """Embed what lacks a vector and say what was done.
+
+    Raises VaultBusy while another process embeds, the embedder's faults, and those of the index and the machine.
+    """
+    started_ns = ws.fs.monotonic_ns()
+    embedder, index = ws.embedder(), ws.index()
+    if embedder is None or index is None:
+        total = index.counts().chunks if index is not None else 0
+        return Embedded(Ready(0, total), 0, 0, 0.0)
+    with ws.embedding():
+        job = _Job(ws, index, embedder, progress, stop or threading.Event())
+        try:
+            job.run()
+            reset(index)
+        except (EmbedderDown, EmbedderWrong) as e:
+            trip(index, embedder.identity, ws.fs.time_ns(), e)
+            _record(ws, index, e)
+            raise
+        except (IndexFault, ResourceFault, OSError) as e:
+            _record(ws, index, e)
+            raise
+        index.note_job("embed", "", ws.fs.time_ns())
+        return Embedded(job.ready(), job.made, job.left, round((ws.fs.monotonic_ns() - started_ns) / 1e9, 4))
+
+
+def _record(ws: Workspace, index: Index, error: Exception) -> None:
+    try:
+        index.note_job("embed", str(error), ws.fs.time_ns(), failed=True)
+    except (IndexFault, ResourceFault, OSError):
+        ws.count("job_record_failed")  # the error itself is on its way to the user
+
+
+class _Job:
+    """One pass over what lacks a vector. `made` vectors were stored; `left` notes could not be read as indexed."""
+
+    def __init__(
+        self, ws: Workspace, index: Index, embedder: Embedder, progress: Progress | None, stop: threading.Event
+    ) -> None:
+        self.ws, self.index, self.embedder, self.progress, self.stop = ws, index, embedder, progress, stop
+        self.id: int | None = None
+        self.made = self.left = 0
+        self._done = self._total = 0
+        live = index.vectors.live()
+        if live is not None and live.identity == embedder.identity:
+            self.id = live.id
+
+    def run(self) -> None:
+        self.ws.prove_vault()
+        if self.id is None:
+            self.id = self.index.vectors.find(self.embedder.identity)
+        self._done, self._total = self.ready().ready, self.index.counts().chunks
+        skipped: set[int] = set()
+        while not self.stop.is_set():
+            todo = [n for n in self.index.vectors.lacking_notes(self.id or 0) if n not in skipped]
+            if not todo:
+                break
+            for batch in self._batches(todo, skipped):
+                self._store(batch)
+                if self.stop.is_set():
+                    return
+        self.left = len(skipped)
+        self._settle()
+
+    def ready(self) -> Ready:
+        ready = self.index.vectors.counts(self.id)[0] if self.id is not None else 0
+        return Ready(ready, self.index.counts().chunks)
+
+    def _settle(self) -> None:
+        """All there is has been embedded: let it answer, and drop what nothing has any more."""
+        if self.id is None or self.stop.is_set():
+            return
+        vectors = self.index.vectors
+        live = vectors.live()
+        if live is not None and live.id != self.id:
+            vectors.switch(self.id)
+        ready, stored = vectors.counts(self.id)
+        if stored - ready > ORPHANS_KEPT + ORPHANS_SHARE * ready:
+            vectors.drop_orphans(self.id)
+        self.index.checkpoint()
+
+    def _batches(self, todo: list[int], skipped: set[int]) -> Iterator[list[Input]]:
+        """Inputs without a vector, a batch at a time, of the notes `todo` in order; notes that cannot be read as they
+        are indexed go into `skipped`: the next sync sees them."""
+        pending: dict[bytes, Input] = {}
+        size, limit = 0, FIRST_BATCH
+        for note in todo:
+            inputs = self._inputs(note)
+            if inputs is None:
+                skipped.add(note)
+                continue
+            lacking = self.index.vectors.lacking(self.id or 0, (x.digest for x in inputs))
+            for x in inputs:
+                if x.digest in lacking and x.digest not in pending:
+                    pending[x.digest] = x
+                    size += len(x.text)
+                if len(pending) >= limit or size >= BATCH_CHARS:
+                    yield list(pending.values())
+                    pending, size, limit = {}, 0, self.ws.config.embed_batch
+        if pending:
+            yield list(pending.values())
+
+    def _inputs(self, note: int) -> list[Input] | None:
+        row = self.index.notes([note]).get(note)
+        if row is None:
+            return None
+        path = key_path(row.key)
+        try:
+            body = notes.read_note(self.ws.fs, self.ws.root, path, max_bytes=self.ws.config.note_bytes)
+        except NoteError as e:
+            self.ws.count(f"embed_{e.kind}")
+            return None
+        if body.digest != row.digest:
+            return None
+        return read_note(body.data, path, self.ws.config.chunk_tokens).inputs
+
+    def _store(self, batch: list[Input]) -> None:
+        encoded = self.embedder.encode(batch)
+        if self.id is None:
+            self.id = self.index.vectors.add_embedder(self.embedder.identity, encoded.vectors.shape[1])
+        packed = rows([x.digest for x in batch], encoded.vectors, encoded.tokens)
+        stored = self.index.vectors.put(self.id, packed)
+        self.made += stored
+        self._done += stored
+        if self.progress is not None:
+            self.progress(min(self._done, self._total), self._total)
+
+
+def is_embedding(ws: Workspace) -> bool:
+    """Whether some process embeds this vault now."""
+    return ws.embed_holder() is not None
+
+
+def embed_quietly(ws: Workspace, progress: Progress | None, stop: threading.Event | None = None) -> Embedded | str:
+    """As `embed`, for who came for something else: what hinders is returned as a sentence, and counted."""
+    try:
+        embedder, index = ws.embedder(), ws.index()
+        if embedder is not None and index is not None:
+            rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
+            if rest is not None:
+                return f"{rest.error} It is asked again later, or now by `holdfast embed`."
+        return embed(ws, progress, stop)
+    except VaultBusy as e:
+        return f"{e.message} It makes the vectors."
+    except ResourceFault as e:
+        ws.count(f"embed_{e.kind}")
+        return f"{e.message} {e.hint}"

@@ -1,0 +1,44 @@
+"""What the embedder makes of a question, if there is one that may be asked; otherwise a word about why not."""
+
+from __future__ import annotations
+
+from holdfast.embed.base import Asked, Embedder
+from holdfast.engine.breaker import open_breaker, trip
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, MemoryBudget, ResourceFault
+from holdfast.index.base import Index
+
+
+def ask_embedder(ws: Workspace, index: Index, question: str, degraded: list[str]) -> Asked | None:
+    """The question as the embedder of the index's vectors sees it; None, with the cause in `degraded`, if it cannot.
+
+    Without vectors or with the embedder `none` there is nothing to say: both are states that the user chose, or that
+    the receipt's `vectors` shows.
+    """
+    live = index.vectors.live()
+    embedder = ws.embedder()
+    if live is None or embedder is None or not question.strip():
+        return None
+    if embedder.identity != live.identity:
+        degraded.append("the vectors of another embedder are being made; until then only words are searched")
+        return None
+    if (rest := open_breaker(index, embedder.identity, ws.fs.time_ns())) is not None:
+        degraded.append(f"meaning was not searched: {rest.error} It is asked again later.")
+        return None
+    try:
+        asked = embedder.ask(question)
+        if asked.vector.shape != (live.dimension,):
+            raise EmbedderWrong(f"The embedder gave {len(asked.vector)} numbers; the index has {live.dimension}.")
+        return asked
+    except (EmbedderDown, EmbedderWrong, MemoryBudget) as e:
+        ws.count(f"embed_{e.kind}")
+        degraded.append(f"meaning was not searched: {e.message}")
+        _trip(ws, index, embedder, e)
+        return None
+
+
+def _trip(ws: Workspace, index: Index, embedder: Embedder, error: Exception) -> None:
+    try:
+        trip(index, embedder.identity, ws.fs.time_ns(), error)
+    except (IndexFault, ResourceFault):
+        ws.count("breaker_not_kept")  # the next question asks the embedder again, and waits again

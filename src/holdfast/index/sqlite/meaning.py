@@ -1,0 +1,69 @@
+"""How near in meaning every slot of a corpus is to a question: the vectors of one snapshot laid over its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from holdfast.index.lexical.corpus import Corpus
+from holdfast.index.lexical.pack import Ints
+from holdfast.index.lexical.score import Floats
+from holdfast.index.sqlite.scope import Mask
+from holdfast.index.vectors.scan import Vectors, cosines
+
+# Above the size that is searched exactly, so many of the best estimates are looked at exactly, and the more the more
+# there are (design.md, section 4: at 18,000 real vectors 400 lose nothing).
+EXACT_LEAST = 1_000
+EXACT_SHARE = 250
+
+Codes = Callable[[Ints], np.ndarray]
+"""Ids of vectors -> their codes, int8 (ids, dimension)."""
+
+
+class Meaning:
+    """The vectors of the live embedder for the slots of one corpus; without vectors every cosine is 0.
+
+    `ready` is the number of live chunks that have a vector.
+    """
+
+    def __init__(self, corpus: Corpus, vectors: Vectors | None, codes: Codes) -> None:
+        self.corpus, self.vectors, self._codes = corpus, vectors, codes
+        self.row = np.full(corpus.slots, -1, dtype=np.int64)
+        if vectors is not None and len(vectors):
+            at = np.flatnonzero(corpus.is_chunk)
+            self.row[at] = vectors.find(corpus.keys[at])
+        self.ready = int((self.row >= 0).sum())
+
+    def similarities(self, question: Floats | None, allowed: Mask) -> Floats:
+        """The cosine of each slot in `allowed`, 0 elsewhere; the highest are exact, where there are many the others
+        are estimates."""
+        out = np.zeros(self.corpus.slots, dtype=np.float32)
+        if question is None or self.vectors is None or not self.ready:
+            return out
+        said = self.vectors.similarities(question)
+        at = np.flatnonzero(allowed & (self.row >= 0))
+        out[at] = said[self.row[at]]
+        if not self.vectors.is_exact:
+            count = max(EXACT_LEAST, len(at) // EXACT_SHARE)
+            best = at[np.argpartition(-out[at], count)[:count]] if len(at) > count else at
+            out[best] = self.exact(question, best)
+        return out
+
+    def exact(self, question: Floats | None, slots: Ints) -> Floats:
+        """The exact cosine of each of `slots`, 0 where there is no vector."""
+        out = np.zeros(len(slots), dtype=np.float32)
+        if question is None or self.vectors is None:
+            return out
+        has = np.flatnonzero(self.row[slots] >= 0)
+        if len(has):
+            rows, where = np.unique(self.row[slots[has]], return_inverse=True)
+            out[has] = cosines(self._codes(self.vectors.ids[rows]), question)[where]
+        return out
+
+    def ids(self, slots: Ints) -> list[int]:
+        """The id of each slot's vector, 0 where it has none."""
+        if self.vectors is None or not len(self.vectors):
+            return [0] * len(slots)
+        rows = self.row[slots]
+        return [int(i) for i in np.where(rows >= 0, self.vectors.ids[rows], 0)]

@@ -1,0 +1,218 @@
+"""Vectors in rows: put in only for chunks that are live, read by block, taken out when nothing has them any more.
+
+Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that moves. Vectors of
+an embedder that is not live yet stand beside the others and are seen by nobody until it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.index.sqlite.db import first, rows
+from holdfast.index.vectors.codes import VectorRow, bits_size
+from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
+
+BATCH_ROWS = 1_000
+TOKEN_DIMENSION = 64
+"""Token vectors are projected to so many dimensions by the embedder (embed/base.py)."""
+
+Ids = NDArray[np.int64]
+Codes = NDArray[np.int8]
+Blocks = Callable[[int, int], Block | None]
+"""(block, its change number) -> the block from another place than the rows, or None."""
+
+
+def embedder(db: apsw.Connection, identity: str) -> tuple[int, int] | None:
+    """(id, dimension) of an embedder, None if it never gave a vector."""
+    found: tuple[int, int] | None = first(db, "select id, dimension from embedder where identity = ?", (identity,))
+    return found
+
+
+def live(db: apsw.Connection) -> tuple[int, str, int] | None:
+    """(id, identity, dimension) of the embedder whose vectors answer questions."""
+    found: tuple[int, str, int] | None = first(
+        db,
+        "select e.id, e.identity, e.dimension from meta m join embedder e on e.id = m.value where m.key = 'embedder'",
+    )
+    return found
+
+
+def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
+    """The id of an embedder, made if it is new; the first one is live at once."""
+    with db:
+        db.execute("insert or ignore into embedder (identity, dimension) values (?,?)", (identity, dimension))
+        known = first(db, "select id from embedder where identity = ?", (identity,))
+        db.execute("insert or ignore into meta values ('embedder', ?)", known)
+    return int(known[0])
+
+
+def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> int:
+    """Store the vectors of inputs that a live chunk has, in one transaction; returns how many were stored."""
+    db.execute("begin immediate")
+    try:
+        next_id, seq = _counter(db, "next_vector"), _counter(db, "vector_seq") + 1
+        stored, blocks = 0, set()
+        for row in given:
+            if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
+                continue
+            db.execute(
+                "insert or ignore into vector values (?,?,?,?,?,?)",
+                (next_id + 1, embedder_id, row.input, row.code, row.bits, row.crc),
+            )
+            if not db.changes():
+                continue
+            next_id += 1
+            stored += 1
+            blocks.add(next_id // BLOCK_ROWS)
+            if row.tokens:
+                db.execute("insert into token values (?,?)", (next_id, row.tokens))
+        if stored:
+            _stamp(db, embedder_id, blocks, seq)
+            db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
+        db.execute("commit")
+        return stored
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
+def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int], seq: int) -> None:
+    db.executemany("insert or replace into vector_block values (?,?,?)", [(embedder_id, b, seq) for b in blocks])
+    db.execute("update meta set value = ? where key = 'vector_seq'", (seq,))
+
+
+def _counter(db: apsw.Connection, key: str) -> int:
+    return int(first(db, "select value from meta where key = ?", (key,))[0])
+
+
+def switch(db: apsw.Connection, embedder_id: int) -> None:
+    """Make an embedder the live one, and take the vectors of all others out, in batches."""
+    with db:
+        db.execute("insert or replace into meta values ('embedder', ?)", (embedder_id,))
+        db.execute("update meta set value = value + 1 where key = 'vector_seq'")
+    for (other,) in rows(db, "select id from embedder where id <> ?", (embedder_id,)):
+        while _delete(db, other, "select id from vector where embedder = ? limit ?", (other, BATCH_ROWS)):
+            pass
+        with db:
+            db.execute("delete from vector_block where embedder = ?", (other,))
+            db.execute("delete from embedder where id = ?", (other,))
+
+
+def drop_orphans(db: apsw.Connection, embedder_id: int) -> int:
+    """Take out vectors of inputs that no chunk has; returns how many."""
+    dropped = 0
+    sql = (
+        "select v.id from vector v where v.embedder = ? "
+        "and not exists (select 1 from chunk c where c.input = v.input) limit ?"
+    )
+    while count := _delete(db, embedder_id, sql, (embedder_id, BATCH_ROWS)):
+        dropped += count
+    return dropped
+
+
+def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int, ...]) -> int:
+    with db:
+        ids = [i for (i,) in rows(db, sql, values)]
+        many = json.dumps(ids)
+        db.execute("delete from vector where id in (select value from json_each(?))", (many,))
+        db.execute("delete from token where id in (select value from json_each(?))", (many,))
+        if ids:
+            _stamp(db, embedder_id, {i // BLOCK_ROWS for i in ids}, _counter(db, "vector_seq") + 1)
+    return len(ids)
+
+
+def counts(db: apsw.Connection, embedder_id: int) -> tuple[int, int]:
+    """(chunks that have a vector, vectors)."""
+    found: tuple[int, int] = first(
+        db,
+        "select (select count(*) from chunk c where exists "
+        "(select 1 from vector v where v.embedder = ?1 and v.input = c.input)), "
+        "(select count(*) from vector where embedder = ?1)",
+        (embedder_id,),
+    )
+    return found
+
+
+def lacking_notes(db: apsw.Connection, embedder_id: int) -> list[int]:
+    """Ids of the notes with a chunk that has no vector, newest first."""
+    found = rows(
+        db,
+        "select n.id from note n join file f on f.id = n.id where n.id in (select c.note from chunk c where not exists "
+        "(select 1 from vector v where v.embedder = ? and v.input = c.input)) "
+        "order by coalesce(n.modified_ns, f.mtime_ns) desc, f.key",
+        (embedder_id,),
+    )
+    return [i for (i,) in found]
+
+
+def lacking(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> set[bytes]:
+    """Those of `inputs` that have no vector."""
+    sql = "select 1 from vector where embedder = ? and input = ?"
+    return {x for x in set(inputs) if first(db, sql, (embedder_id, x)) is None}
+
+
+def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, other: Blocks | None) -> Vectors:
+    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or from `other`."""
+    have = held.blocks if held is not None and held.embedder == embedder_id else {}
+    stamps = dict(rows(db, "select block, seq from vector_block where embedder = ?", (embedder_id,)))
+    total = int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0])
+    with_codes = total <= EXACT_ROWS
+    blocks = {}
+    for number, seq in stamps.items():
+        block = have.get(number)
+        if block is None or block.seq != seq or (with_codes and block.codes is None):
+            block = other(number, seq) if other is not None else None
+        if block is None:
+            block = read_block(db, embedder_id, dimension, number, seq)
+        if not with_codes and block.codes is not None:
+            block = Block(block.seq, block.ids, block.keys, block.bits, None)
+        if len(block.ids):
+            blocks[number] = block
+    return Vectors(embedder_id, max(stamps.values(), default=0), dimension, blocks)
+
+
+def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: int, seq: int) -> Block:
+    """One block from its rows; raises ValueError for a row that cannot be one."""
+    found = rows(
+        db,
+        "select id, input, bits, code from vector where id >= ? and id < ? and embedder = ? order by id",
+        (number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS, embedder_id),
+    )
+    if any(len(x[1]) != 16 or len(x[2]) != bits_size(dimension) or len(x[3]) != dimension for x in found):
+        raise ValueError("a vector has another size than its embedder's")
+    return Block(
+        seq=seq,
+        ids=np.array([x[0] for x in found], dtype=np.int64),
+        keys=np.frombuffer(b"".join(x[1][:8] for x in found), np.uint64),
+        bits=np.frombuffer(b"".join(x[2] for x in found), np.uint64).reshape(len(found), -1),
+        codes=np.frombuffer(b"".join(x[3] for x in found), np.int8).reshape(len(found), dimension),
+    )
+
+
+def codes(db: apsw.Connection, ids: Iterable[int], dimension: int) -> Codes:
+    """int8 (ids, dimension), zeros for an id that is not there."""
+    wanted = list(ids)
+    found = dict(rows(db, "select id, code from vector where id in (select value from json_each(?))", (str(wanted),)))
+    zero = bytes(dimension)
+    return np.frombuffer(b"".join(found.get(i, zero) for i in wanted), np.int8).reshape(len(wanted), dimension)
+
+
+def tokens(db: apsw.Connection, ids: Iterable[int]) -> dict[int, bytes]:
+    """The token vectors of those ids that have any."""
+    return dict(rows(db, "select id, data from token where id in (select value from json_each(?))", (str(list(ids)),)))
+
+
+def all_rows(db: apsw.Connection, embedder_id: int, after: int, limit: int) -> list[tuple[int, VectorRow]]:
+    """(id, row) in rising order of ids behind `after`, tokens included."""
+    found = rows(
+        db,
+        "select v.id, v.input, v.code, v.bits, t.data, v.crc from vector v left join token t on t.id = v.id "
+        "where v.embedder = ? and v.id > ? order by v.id limit ?",
+        (embedder_id, after, limit),
+    )
+    return [(i, VectorRow(input_, code, bits, data or b"", crc)) for i, input_, code, bits, data, crc in found]

@@ -1,0 +1,54 @@
+"""The part of the index port that keeps vectors. They are derived twice over, from texts by an embedder; any of them
+may be lost and made again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast.index.vectors.codes import VectorRow
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEmbedder:
+    """The embedder of the vectors that answer questions."""
+
+    id: int
+    identity: str
+    dimension: int
+
+
+class VectorStore(Protocol):
+    """Vectors by (embedder, digest of the input). See tests/contract/test_vectors.py for each guarantee as a test."""
+
+    def live(self) -> LiveEmbedder | None:
+        """The embedder whose vectors answer questions; None if there are no vectors."""
+
+    def find(self, identity: str) -> int | None:
+        """The id of an embedder that gave vectors before."""
+
+    def add_embedder(self, identity: str, dimension: int) -> int:
+        """The id of an embedder, made if it is new; the first one is live at once. Raises EmbedderWrong if its
+        dimension is another than before."""
+
+    def switch(self, embedder: int) -> None:
+        """Make an embedder the live one and drop the vectors of all others."""
+
+    def put(self, embedder: int, rows: Sequence[VectorRow]) -> int:
+        """Store vectors of inputs that live chunks have, in one transaction; returns how many were new."""
+
+    def lacking_notes(self, embedder: int) -> list[int]:
+        """Ids of notes with a chunk that has no vector, newest first."""
+
+    def lacking(self, embedder: int, inputs: Iterable[bytes]) -> set[bytes]:
+        """Those of `inputs` that have no vector."""
+
+    def rows(self, embedder: int, after: int, limit: int) -> list[tuple[int, VectorRow]]:
+        """(id, row) in rising order of ids behind `after`."""
+
+    def counts(self, embedder: int) -> tuple[int, int]:
+        """(chunks that have a vector, vectors)."""
+
+    def drop_orphans(self, embedder: int) -> int:
+        """Drop vectors that no chunk has; returns how many."""

