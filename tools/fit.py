@@ -33,23 +33,23 @@ BEST = 100
 TREES = {
     "objective": "lambdarank", "lambdarank_truncation_level": 15, "learning_rate": 0.06, "num_leaves": forest.LEAVES,
     "min_data_in_leaf": 60, "lambda_l2": 10, "feature_fraction": 0.4, "bagging_fraction": 0.8, "bagging_freq": 1,
-    "verbosity": -1, "seed": 0, "deterministic": True, "force_row_wise": True, "num_threads": 2,
+    "verbosity": -1, "max_bin": 63, "deterministic": True, "force_row_wise": True, "num_threads": 2,
 }  # fmt: skip
-ROUNDS, LINEAR, RIDGE = 220, 0.3, 1.0
-SCALE = float(rank.NOTE_SCALE)
-# Left out of the linear model: what is the same for all candidates of a question says nothing there.
-CONSTANT = ("asks_", "top_s")
+ROUNDS, SEEDS, LINEAR, RIDGE = 120, (0, 1), 0.3, 1.0
 
 
 @dataclass
 class Case:
-    """One question: `x` (pool, signals), `good` whether a candidate is evidence, `note` of each candidate, `first`
-    scores; `units` how many there are to find, `notes` the notes that hold them."""
+    """One question: `x` (pool, signals), `good` whether a candidate is evidence, `owner` the place of its note in `ids`,
+    `note_score` and `present`, `first` its score; `units` how many there are to find, `notes` the notes that hold them."""
 
     group: str
     x: np.ndarray
     good: np.ndarray
-    note: np.ndarray
+    owner: np.ndarray
+    ids: np.ndarray
+    note_score: np.ndarray
+    present: np.ndarray
     first: np.ndarray
     units: int
     notes: frozenset[int]
@@ -68,8 +68,8 @@ def cases(vault: Vault, golden: Path, mode: str, names: list[str]) -> Iterator[C
         with index.snapshot():
             s = index.signals(question.search)
             ranking = rank._Ranking(s, question, rank.RECIPES["hybrid" if asked else "keyword"], index.keys, False)
-            pool = ranking._pool()
-            columns = turns.signals_of(s, ranking.parts, ranking.first, pool, question)
+            pool = ranking._pool(rank.POOL["note"])
+            columns = turns.signals_of(s, ranking.parts, ranking.talk, pool, question)
             rows = s.detail(pool).rows
             paths = {n: show_path(key_path(k)) for n, k in index.keys(s.notes.tolist()).items()}
         if not names:
@@ -79,8 +79,8 @@ def cases(vault: Vault, golden: Path, mode: str, names: list[str]) -> Iterator[C
         good = np.array([p in wanted for p in places], dtype=bool)
         by_path = {p: n for n, p in paths.items()}
         yield Case(
-            item["relevant"][0].split("/")[0], np.stack([columns[n] for n in names], 1).astype(np.float32), good, note,
-            ranking.first[pool], len(wanted), frozenset(by_path.get(p, -i) for i, p in enumerate({p for p, _ in wanted})),
+            item["relevant"][0].split("/")[0], np.stack([columns[n] for n in names], 1).astype(np.float32), good, s.owner[pool],
+            s.notes, ranking.per_note["note"], s.present, ranking.talk[pool], len(wanted), frozenset(by_path.get(p, -i) for i, p in enumerate({p for p, _ in wanted})),
         )  # fmt: skip
 
 
@@ -89,18 +89,18 @@ def fit(train: list[Case], names: list[str], options: dict[str, Any]) -> dict[st
     x = np.concatenate([c.x[:BEST] for c in usable])
     y = np.concatenate([c.good[:BEST] for c in usable]).astype(int)
     data = lightgbm.Dataset(x, y, group=[len(c.x[:BEST]) for c in usable])
-    booster = lightgbm.train({**TREES, **options}, data, ROUNDS)
-    keep = [i for i, n in enumerate(names) if not n.startswith(CONSTANT)]
+    trees = []
+    for seed in SEEDS:
+        booster = lightgbm.train({**TREES, "seed": seed, **options}, data, ROUNDS)
+        trees += [flatten(t["tree_structure"], 1 / len(SEEDS)) for t in booster.dump_model()["tree_info"]]
     spread = x.std(0) + 1e-6
     diffs, weight = [], []
     for c in usable:
         bad = np.flatnonzero(~c.good)[:60]
         for g in np.flatnonzero(c.good):
-            diffs.append(((c.x[g] - c.x[bad]) / spread)[:, keep])
+            diffs.append((c.x[g] - c.x[bad]) / spread)
             weight.append(np.full(len(bad), 1 / c.good.sum() / len(bad)))
-    linear = np.zeros(len(names))
-    linear[keep] = logistic(np.concatenate(diffs).astype(np.float64), np.concatenate(weight)) / spread[keep]
-    trees = [flatten(t["tree_structure"]) for t in booster.dump_model()["tree_info"]]
+    linear = logistic(np.concatenate(diffs).astype(np.float64), np.concatenate(weight)) / spread
     short = [float(f"{v:.5g}") for v in linear]
     return {"signals": names, "linear": short, "linear_weight": LINEAR, "trees": trees}
 
@@ -119,12 +119,12 @@ def logistic(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return beta
 
 
-def flatten(root: dict[str, Any]) -> dict[str, list[Any]]:
+def flatten(root: dict[str, Any], share: float) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {"feature": [], "cut": [], "left": [], "right": [], "leaf": []}
 
     def walk(node: dict[str, Any]) -> int:
         if "leaf_value" in node:
-            out["leaf"].append(float(f"{node['leaf_value']:.5g}"))
+            out["leaf"].append(float(f"{share * node['leaf_value']:.5g}"))
             return -len(out["leaf"])
         me = len(out["feature"])
         out["feature"].append(node["split_feature"])
@@ -141,10 +141,8 @@ def flatten(root: dict[str, Any]) -> dict[str, list[Any]]:
 def measure(c: Case, scores: np.ndarray) -> dict[str, float]:
     order = np.argsort(-scores, kind="stable")
     hits = np.flatnonzero(c.good[order])
-    mass: dict[int, float] = {}
-    for n, s in zip(c.note.tolist(), np.exp(SCALE * (scores - scores.max())).tolist(), strict=True):
-        mass[n] = mass.get(n, 0.0) + s
-    best = set(sorted(mass, key=lambda n: -mass[n])[:10])
+    value = rank.talk_value(c.owner, scores.astype(np.float32), c.note_score, c.present)
+    best = set(c.ids[np.argsort(-value, kind="stable")[:10]].tolist())
     return {
         "recall@5": (hits < 5).sum() / c.units, "recall@10": (hits < 10).sum() / c.units,
         "mrr": 1 / (hits[0] + 1) if len(hits) else 0.0, "note_recall@10": len(best & c.notes) / len(c.notes),

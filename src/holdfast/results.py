@@ -67,6 +67,7 @@ class Synced(Result):
     generation: int
     seq: int
     behind: int | None = 0
+    degraded: tuple[str, ...] = ()
     explained: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +86,14 @@ class Embedded(Result):
     made: int
     left: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Carried(Result):
+    """Vectors that were `read` whole, and how many of them were `stored` (exported, or given to chunks without one)."""
+
+    read: int
+    stored: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from holdfast.config import Config
 from holdfast.engine import read as reading
+from holdfast.engine.carry import export, salvage
+from holdfast.engine.embed import embed, embed_quietly
 from holdfast.engine.look import look_first
 from holdfast.engine.parse import parse_file
+from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
 from holdfast.engine.stopgap import Stopgap, usable_index
-from holdfast.engine.sync import Options, Progress, rebuild, sync
+from holdfast.engine.sync import Options, Progress, peak_rss_bytes, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
-from holdfast.results import Answer, Created, Evaluated, Listing, Note, Rebuilt, Status, Synced
+from holdfast.results import Answer, Carried, Created, Embedded, Evaluated, Listing, Note, Rebuilt, Status, Synced
 
 
 class Vault:
@@ -81,16 +86,49 @@ class Vault:
     def sync(
         self,
         *,
-        vectors: bool = True,  # noqa: ARG002 - no embedder yet: there is nothing to leave out
+        vectors: bool = True,
         checksum: bool = False,
         accept_empty: bool = False,
         paths: str | Sequence[str] = (),
         progress: Progress | None = None,
+        embedding: Progress | None = None,
     ) -> Synced:
-        """Make the index equal to the notes; see Synced. `checksum` hashes every note; `paths` looks at these only."""
+        """Make the index equal to the notes; see Synced. `checksum` hashes every note; `paths` looks at these only.
+
+        Then, unless `vectors` is False, embed what lacks a vector: that takes most of the time, searches by words are up
+        to date before it begins, and it may be interrupted. `progress` and `embedding` are called with (done, seen) of
+        either half. What hinders embedding is said in `degraded`, never raised.
+        """
         hints = (paths,) if isinstance(paths, str) else paths
         options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in hints))
-        return sync(self._ws, options, progress)
+        done = sync(self._ws, options, progress)
+        return self.embed_after(done, embedding) if vectors else done
+
+    def embed_after(self, done: Synced, progress: Progress | None = None) -> Synced:
+        """What `sync` does after reading the notes: embed what lacks a vector, and put that into its report `done`."""
+        began_ns = self._ws.fs.monotonic_ns()
+        made = embed_quietly(self._ws, progress)
+        if made is None:
+            return done
+        if isinstance(made, str):
+            return replace(done, degraded=(*done.degraded, made))
+        seconds = round(done.seconds + (self._ws.fs.monotonic_ns() - began_ns) / 1e9, 4)
+        return replace(done, vectors=made.vectors, seconds=seconds, peak_rss_bytes=peak_rss_bytes())
+
+    def embed(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Embedded:
+        """Embed what lacks a vector, newest notes first. Raises the embedder's faults, and VaultBusy if another does.
+
+        `progress` is called with (chunks that have a vector, chunks); `stop` ends it after the batch at hand.
+        """
+        return embed(self._ws, progress, stop)
+
+    def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
+        """Write all vectors to a file, for keeps: from it they need not be made again, whatever becomes of the index."""
+        return export(self._ws, os.fspath(path))
+
+    def salvage_vectors(self, *paths: str | os.PathLike[str]) -> Carried:
+        """Give chunks without a vector those of exports or of damaged databases, or of what was set aside here."""
+        return salvage(self._ws, [os.fspath(p) for p in paths])
 
     def rebuild(self, *, progress: Progress | None = None) -> Rebuilt:
         """Build the index from nothing beside the one that serves, publish it, and drop the old one."""
@@ -106,11 +144,21 @@ class Vault:
         *,
         k: int | None = None,
         budget: int | None = None,
-        by: Literal["passage", "note"] = "passage",
+        by: By = "passage",
+        mode: Mode = "hybrid",
+        min_similarity: float | None = None,
+        explain: bool = False,
         sync: bool = True,
     ) -> Answer:
-        """The best passages (or notes) for a question, with their lines and a receipt. Looks at the notes first."""
-        return recall(self._ws, self._stopgap, question, k=k, budget=budget, by=by, look=sync)
+        """The best passages (or notes) for a question, with their lines and a receipt. Looks at the notes first.
+
+        `mode` is hybrid (words and meaning), keyword, vector or bm25; hits with a cosine below `min_similarity`, or
+        without one, are left out where it is given; `explain` puts every signal into each hit's `why`.
+        """
+        return recall(
+            self._ws, self._stopgap, question, k=k, budget=budget, by=by, look=sync, mode=mode,
+            min_similarity=min_similarity, explain=explain,
+        )  # fmt: skip
 
     def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:
         """A note by path, permalink, memory://permalink, unique title or path:line:count."""
@@ -186,4 +234,4 @@ class Vault:
         self.close()
 
 
-__all__ = ["HoldfastError", "Vault", "parse_file"]
+__all__ = ["HoldfastError", "Mode", "Vault", "parse_file"]

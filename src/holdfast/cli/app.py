@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from holdfast.cli import output
 from holdfast.errors import HoldfastError, ResourceFault, UserError
-from holdfast.vault import Vault, parse_file
+from holdfast.vault import Mode, Vault, parse_file
 
 PROBLEMS = 3
 
@@ -113,11 +113,61 @@ def sync(
 ) -> None:
     """Make the index equal to the notes."""
     s = _merged(ctx, vault, state_dir, as_json)
-    with _opened(s) as v, output.progress("Reading notes") as progress:
-        done = v.sync(vectors=vectors, checksum=checksum, accept_empty=accept_empty, progress=progress)
+    with _opened(s) as v:
+        with output.progress("Reading notes") as progress:
+            done = v.sync(vectors=False, checksum=checksum, accept_empty=accept_empty, progress=progress)
+        if vectors:
+            with output.progress_of("Embedding") as progress:
+                done = v.embed_after(done, progress)
     output.show(done, s.as_json, lambda x: output.synced(x, explain), explained=explain)
     if done.quarantined or done.skipped.get("unverified"):
         raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def embed(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Make the vectors that are missing, newest notes first. It may be interrupted, and goes on the next time."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v, output.progress_of("Embedding") as progress:
+        done = v.embed(progress=progress)
+    output.show(done, s.as_json, output.embedded)
+
+
+vectors_app = typer.Typer(help="Keep vectors in a file, or get them back from one.", no_args_is_help=True)
+app.add_typer(vectors_app, name="vectors")
+
+
+@vectors_app.command("export")
+def vectors_export(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write.")],
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v:
+        output.show(v.export_vectors(file), s.as_json, lambda x: output.exported(x, file))
+
+
+@vectors_app.command("salvage")
+def vectors_salvage(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Exports, or .db files of indexes; none: what was set aside here."),
+    ] = None,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give chunks without a vector those that can still be read in exports and damaged indexes."""
+    s = _merged(ctx, vault, state_dir, as_json)
+    with _opened(s) as v:
+        output.show(v.salvage_vectors(*(files or ())), s.as_json, output.salvaged)
 
 
 @app.command()
@@ -129,7 +179,11 @@ def recall(
     k: Annotated[int | None, typer.Option("-k", "--limit", help="At most this many hits.")] = None,
     budget: Annotated[int | None, typer.Option("--budget", min=1, help="At most this many tokens.")] = None,
     by: Annotated[str, typer.Option("--by", help="Rank passages or notes.")] = "passage",
-    explain: Annotated[bool, typer.Option("--explain", help="Print what each signal added.")] = False,
+    mode: Annotated[str, typer.Option("--mode", help="hybrid, keyword, vector or bm25.")] = "hybrid",
+    min_similarity: Annotated[
+        float | None, typer.Option("--min-similarity", metavar="COSINE", help="Leave out hits below it.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print every signal of every hit.")] = False,
     look: SyncOption = True,
     vault: VaultOption = None,
     state_dir: StateOption = None,
@@ -141,7 +195,10 @@ def recall(
         raise UserError(f"--by is {by!r}.", hint="Choose passage or note.")
     kind: Literal["passage", "note"] = "note" if by == "note" else "passage"
     with _opened(s) as v:
-        answer = v.recall(" ".join(question), k=k, budget=budget, by=kind, sync=look)
+        answer = v.recall(
+            " ".join(question), k=k, budget=budget, by=kind, mode=cast(Mode, mode), min_similarity=min_similarity,
+            explain=explain, sync=look,
+        )  # fmt: skip
         output.show(answer, s.as_json, lambda x: output.answer(x, v.root, explain))
 
 

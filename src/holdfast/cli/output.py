@@ -13,7 +13,20 @@ from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError
 from holdfast.model import show_path
-from holdfast.results import Answer, Created, Evaluated, Hit, Listing, Note, Rebuilt, Result, Status, Synced
+from holdfast.results import (
+    Answer,
+    Carried,
+    Created,
+    Embedded,
+    Evaluated,
+    Hit,
+    Listing,
+    Note,
+    Rebuilt,
+    Result,
+    Status,
+    Synced,
+)
 
 # A damaged index that a command could not work around is rebuilt meanwhile: trying again helps.
 RETRY = 75
@@ -134,10 +147,53 @@ def progress(title: str, words: tuple[str, str] = ("read", "seen")) -> Iterator[
         yield lambda done, seen: bar.update(task, words=f"{done:,} {words[0]}, {seen:,} {words[1]}")
 
 
+@contextmanager
+def progress_of(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal, with the rate and the time that is left; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} chunks"),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1, rate="", visible=False)
+
+        def update(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "", visible=True)
+
+        yield update
+
+
 def created(done: Created) -> str:
     """A vault was made, or was one."""
     verb = "is a vault now" if done.created else "is a vault already"
     return f"{_line(done.vault)} {verb} (id {done.id}).\nNext: holdfast sync --vault {quoted(_line(done.vault))}"
+
+
+def embedded(done: Embedded) -> str:
+    """What was embedded, in one line."""
+    ready, total = done.vectors.ready, done.vectors.total
+    rate = f", {done.made / done.seconds:,.0f} a second" if done.made and done.seconds else ""
+    lines = [f"{done.made:,} vectors made in {done.seconds:.1f} s{rate}; {ready:,} of {total:,} chunks have one"]
+    if done.left:
+        lines.append(f"! {_count(done.left, 'note')} changed since the last sync, or cannot be read: holdfast sync")
+    return "\n".join(lines)
+
+
+def exported(done: Carried, path: str) -> str:
+    """How many vectors were written."""
+    return f"{_count(done.stored, 'vector')} in {_line(path)}"
+
+
+def salvaged(done: Carried) -> str:
+    """How many vectors could be read, and how many of them were of use."""
+    return f"{_count(done.read, 'vector')} read whole, {done.stored:,} given to chunks that had none"
 
 
 def synced(done: Synced, explain: bool) -> str:

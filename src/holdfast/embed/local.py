@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 
 from holdfast.embed.base import Asked, Codes, Encoded, Floats, checked
-from holdfast.embed.network import TOKENIZER, Network, model_file
+from holdfast.embed.network import States, TOKENIZER, Network, model_file
 from holdfast.embed.words import Tokens, tokenise
 from holdfast.errors import EmbedderDown, MemoryBudget
 from holdfast.model import Input
@@ -59,25 +59,26 @@ class LocalEmbedder:
         tokens: list[Codes | None] = [None] * len(inputs)
         vectors: dict[int, Floats] = {}
         for batch in batches(texts):
-            with_tokens = any(inputs[n].is_turn for n in batch)
-            for n, (vector, states) in zip(batch, _run(network, [texts[n] for n in batch], with_tokens), strict=True):
-                vectors[n] = vector
-                if inputs[n].is_turn and states is not None:
-                    tokens[n] = _codes(states[texts[n].own_first : texts[n].own_last])
+            with_lines = any(inputs[n].is_turn for n in batch)
+            for n, found in zip(batch, _run(network, [texts[n] for n in batch], with_lines), strict=True):
+                vectors[n] = found.vector
+                if inputs[n].is_turn and found.line is not None and found.tokens is not None:
+                    vectors[n] = found.line
+                    tokens[n] = _codes(found.tokens[texts[n].own_first : texts[n].own_last])
         if not inputs:
             return Encoded(np.empty((0, 0), np.float32), ())
-        found = [vectors[n] for n in range(len(inputs))]
-        return Encoded(checked(found, len(inputs), None, "The local model"), tokens)
+        rows = [vectors[n] for n in range(len(inputs))]
+        return Encoded(checked(rows, len(inputs), None, "The local model"), tokens)
 
     def ask(self, question: str) -> Asked:
         network = self._loaded()
         text = self._prefixes[0] + question
         tokens = tokenise(network.tokenizer, text, 0, len(text))
-        ((vector, states),) = _run(network, [tokens], True)
-        out = checked([vector], 1, None, "The local model")[0]
-        if states is None or network.token_scale is None:
+        (found,) = _run(network, [tokens], True)
+        out = checked([found.vector], 1, None, "The local model")[0]
+        if found.tokens is None or network.token_scale is None:
             return Asked(out)
-        rows = states[tokens.own_first : tokens.own_last] / np.float32(network.token_scale**2)
+        rows = found.tokens[tokens.own_first : tokens.own_last] / np.float32(network.token_scale**2)
         name = network.tokenizer.id_to_token
         return Asked(out, rows, tuple(name(int(i)) or "" for i in tokens.ids[tokens.own_first : tokens.own_last]))
 
@@ -113,20 +114,15 @@ def batches(texts: Sequence[Tokens]) -> Iterator[list[int]]:
         yield batch
 
 
-def _run(network: Network, batch: list[Tokens], with_tokens: bool) -> list[tuple[Floats, Floats | None]]:
-    """(vector, states) of each text; a batch that memory is too short for is tried once more in halves."""
+def _run(network: Network, batch: list[Tokens], with_lines: bool) -> list[States]:
+    """What the network makes of each text; a batch that memory is too short for is tried once more in halves."""
     try:
-        return _pairs(network, batch, with_tokens)
+        return network.run(batch, with_lines)
     except MemoryBudget:
         if len(batch) == 1:
             raise
     half = len(batch) // 2
-    return _pairs(network, batch[:half], with_tokens) + _pairs(network, batch[half:], with_tokens)
-
-
-def _pairs(network: Network, batch: list[Tokens], with_tokens: bool) -> list[tuple[Floats, Floats | None]]:
-    vectors, states = network.run(batch, with_tokens)
-    return [(vector, None if states is None else states[n]) for n, vector in enumerate(vectors)]
+    return network.run(batch[:half], with_lines) + network.run(batch[half:], with_lines)
 
 
 def _codes(states: Floats) -> Codes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
+LINES = ("line", "tokens")
 MODEL_PLACES = ("model.onnx", os.path.join("onnx", "model.onnx"))
 TOKENIZER = "tokenizer.json"
 POOLING = os.path.join("1_Pooling", "config.json")
@@ -32,12 +34,22 @@ def model_file(folder: str) -> str | None:
     return next((p for name in MODEL_PLACES if os.path.isfile(p := os.path.join(folder, name))), None)
 
 
+@dataclass(frozen=True, slots=True)
+class States:
+    """What a model makes of one text: its `vector`, of any length; its vector as a `line` of a conversation, and its
+    `tokens` (all that were put in, projected), of which each has length `token_scale`."""
+
+    vector: Floats
+    line: Floats | None
+    tokens: Floats | None
+
+
 class Network:
     """A session and its tokenizer. May be used from several threads.
 
     A model is used for what it gives: `vector` pooled over the tokens marked in its input `own`, or a sentence's vector
-    (any output of two dimensions), or the last hidden states, which are pooled here. `tokens` comes only from a model
-    with an output of that name and `token_scale` in its metadata.
+    (any output of two dimensions), or the last hidden states, which are pooled here. Lines and tokens come only from a
+    model with outputs of these names and `token_scale` in its metadata.
     """
 
     def __init__(self, folder: str, threads: int) -> None:
@@ -66,7 +78,7 @@ class Network:
         self._output, self.gives_sentence = self._chosen_output(folder)
         scale = self.session.get_modelmeta().custom_metadata_map.get("token_scale")
         names = {o.name for o in self.session.get_outputs()}
-        self.token_scale = float(scale) if scale and "tokens" in names else None
+        self.token_scale = float(scale) if scale and names.issuperset(LINES) else None
         self._first_only = _pools_first(folder)
 
     def _chosen_output(self, folder: str) -> tuple[str, bool]:
@@ -83,12 +95,12 @@ class Network:
                 return output.name, False
         raise EmbedderWrong(f"The model in {folder} has no output that is a vector or a sequence of states.")
 
-    def run(self, batch: Sequence[Tokens], with_tokens: bool) -> tuple[Floats, Floats | None]:
-        """Vectors of a batch, of any length, and the projected state of each token if they are asked for."""
+    def run(self, batch: Sequence[Tokens], with_lines: bool) -> list[States]:
+        """What the model makes of each text of a batch; lines and tokens only if they are asked for."""
         ids, mask, own = padded(list(batch), self.pad)
         known = {"input_ids": ids, "attention_mask": mask, "own": own, "token_type_ids": np.zeros_like(ids)}
         feed = {name: known[name] for name in self._inputs if name in known}
-        wanted = [self._output, *(["tokens"] if with_tokens and self.token_scale else [])]
+        wanted = [self._output, *(LINES if with_lines and self.token_scale else ())]
         try:
             found = self.session.run(wanted, feed, self._options)
         except Exception as e:  # onnxruntime's kinds are private to it; what they mean is in the text
@@ -96,7 +108,9 @@ class Network:
         vectors = found[0]
         if vectors.ndim == 3:
             vectors = vectors[:, 0] if self._first_only else _mean(vectors, own)
-        return vectors, (found[1] if len(found) > 1 else None)
+        if len(found) == 1:
+            return [States(v, None, None) for v in vectors]
+        return [States(*each) for each in zip(vectors, *found[1:], strict=True)]
 
 
 def _session(path: str, threads: int) -> InferenceSession:

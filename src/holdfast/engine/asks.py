@@ -1,4 +1,4 @@
-"""What a question wants: a date, a number, a place, a reason. Pure; in English, as what the trees were fitted on."""
+"""What a question wants in time: the date that it names, or to know a date. Pure; in English, as the trees were fitted."""
 
 from __future__ import annotations
 
@@ -17,21 +17,6 @@ _MONTH = re.compile(
 )
 _YEAR = re.compile(r"\b((?:19|20)\d\d)\b")
 
-KINDS = {
-    name: re.compile(pattern, re.I)
-    for name, pattern in {
-        "when": r"\s*(when|what (year|month|day|date))",
-        "how_long": r"how (long|old)",
-        "how_many": r"how (many|much|often)",
-        "where": r"\s*where|(what|which) (country|countries|city|cities|state|place|location)",
-        "who": r"\s*who|whose",
-        "why": r"\s*why|what (inspired|motivated|made)|reason",
-        "how": r"\s*how (did|does|do|has|is|was|can)",
-        "yes_no": r"\s*(would|could|is|does|did|do|has|are|was|might)\b",
-        "list": r"\b(what|which)\b.*?\b\w+s\b (has|have|did|does|do|is|are)",
-        "opinion": r"\b(feel|feeling|describe|think)\b",
-    }.items()
-}
 TIME = re.compile(r"\s*(when|how long|since when|what (year|month|day|date))", re.I)
 
 DAY_NS = 86_400 * 10**9
@@ -45,10 +30,6 @@ class Named:
     year: int = 0
     month: int = 0
     day: int = 0
-
-    @property
-    def fineness(self) -> float:
-        return 2.0 if self.day else 1.0 if self.month else 0.3 if self.year else 0.0
 
 
 def named_date(question: str) -> Named:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.embed.base import Embedder
 from holdfast.engine.breaker import open_breaker, reset, trip
+from holdfast.engine.carry import salvage_quarantine
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, NoteError, ResourceFault, VaultBusy
@@ -81,6 +82,7 @@ class _Job:
 
     def run(self) -> None:
         self.ws.prove_vault()
+        salvage_quarantine(self.ws, self.index, self.embedder.identity)
         if self.id is None:
             self.id = self.index.vectors.find(self.embedder.identity)
         self._done, self._total = self.ready().ready, self.index.counts().chunks
@@ -97,7 +99,7 @@ class _Job:
         self._settle()
 
     def ready(self) -> Ready:
-        ready = self.index.vectors.counts(self.id)[0] if self.id is not None else 0
+        ready = self.index.vectors.ready(self.id) if self.id is not None else 0
         return Ready(ready, self.index.counts().chunks)
 
     def _settle(self) -> None:
@@ -111,7 +113,10 @@ class _Job:
         ready, stored = vectors.counts(self.id)
         if stored - ready > ORPHANS_KEPT + ORPHANS_SHARE * ready:
             vectors.drop_orphans(self.id)
-        self.index.checkpoint()
+        vectors.remember_ready()
+        if self.made:
+            vectors.write_copy()
+            self.index.checkpoint()
 
     def _batches(self, todo: list[int], skipped: set[int]) -> Iterator[list[Input]]:
         """Inputs without a vector, a batch at a time, of the notes `todo` in order; notes that cannot be read as they
@@ -165,14 +170,24 @@ def is_embedding(ws: Workspace) -> bool:
     return ws.embed_holder() is not None
 
 
-def embed_quietly(ws: Workspace, progress: Progress | None, stop: threading.Event | None = None) -> Embedded | str:
-    """As `embed`, for who came for something else: what hinders is returned as a sentence, and counted."""
+def embed_quietly(
+    ws: Workspace, progress: Progress | None, stop: threading.Event | None = None
+) -> Embedded | str | None:
+    """As `embed`, for who came for something else: what hinders is returned as a sentence, and counted.
+
+    None where nothing is lacking; then the model is not even loaded.
+    """
     try:
         embedder, index = ws.embedder(), ws.index()
-        if embedder is not None and index is not None:
-            rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
-            if rest is not None:
-                return f"{rest.error} It is asked again later, or now by `holdfast embed`."
+        if embedder is None or index is None:
+            return None
+        live = index.vectors.live()
+        if live is not None and live.identity == embedder.identity:
+            if index.vectors.ready(live.id) == index.counts().chunks:
+                return None
+        rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
+        if rest is not None:
+            return f"{rest.error} It is asked again later, or now by `holdfast embed`."
         return embed(ws, progress, stop)
     except VaultBusy as e:
         return f"{e.message} It makes the vectors."

@@ -27,11 +27,11 @@ Ints = NDArray[np.int64]
 By = Literal["passage", "note"]
 Mode = Literal["hybrid", "keyword", "vector", "bm25"]
 
-POOL = 200
+POOL: Mapping[By, int] = {"passage": 100, "note": 300}
 """So many of the best turns are looked at again."""
 
-NOTE_SCALE = np.float32(2.0)
-"""A conversation is as good as the log-sum-exp of its turns' scores at this scale (bench/retrieval)."""
+NOTE_OWN, NOTE_PRESENT = np.float32(0.5), np.float32(0.7)
+"""A conversation is as good as the log-sum-exp of its turns' scores, half its own words, and who speaks in it."""
 
 FEEDBACK_FROM = 4
 FEEDBACK_POOL = 50
@@ -39,7 +39,8 @@ FEEDBACK_POOL = 50
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The weights of one mode: of passages, of turns, of notes; `feedback` for notes; `forest` of the second look."""
+    """The weights of one mode: of passages, of turns among each other, of notes; `feedback` for notes; `forest` of the
+    second look."""
 
     passages: Mapping[str, float]
     turns: Mapping[str, float]
@@ -52,23 +53,20 @@ RECIPES: Mapping[Mode, Recipe] = {
     "hybrid": Recipe(
         {"near": 1.0, "own": 0.5, "note": 1.0, "dense": 1.5},
         {"near": 1.0, "own": 0.2, "note": 0.3, "dense": 1.0, "speaker": 0.4, "present": 0.7},
-        {"note": 1.0, "dense": 1.5, "present": 0.7},
+        {"note": 1.0, "dense": 1.5},
         feedback=0.75,
         forest="turns",
     ),
     "keyword": Recipe(
         {"near": 1.0, "own": 0.5, "note": 1.0},
         {"near": 1.0, "own": 0.2, "note": 0.3, "speaker": 0.4, "present": 0.7},
-        {"note": 1.0, "present": 0.7},
+        {"note": 1.0},
         feedback=0.75,
         forest="turns-keyword",
     ),
-    "vector": Recipe({"dense": 1.0}, {"dense": 1.0}, {"dense": 1.0}),
-    "bm25": Recipe({"own": 1.0}, {"own": 1.0}, {"note": 1.0}),
+    "vector": Recipe({"dense": 1.0}, {}, {"dense": 1.0}),
+    "bm25": Recipe({"own": 1.0}, {}, {"note": 1.0}),
 }
-
-EXTRA = ("speaker", "present")
-"""Signals that come on top of a score: 1 is what a passage gets that is best in all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,61 +111,59 @@ class _Ranking:
         near, note = _normal(s.near), _normal(s.note)
         # What has no vector yet is taken to mean as much as it says: it must not lose for being new.
         dense = np.where(s.is_known, _normal(s.dense), near)
-        self.per_note = {"note": note, "present": s.present, "dense": _normal(s.note_dense)}
+        self.per_note = {"note": note, "dense": _normal(s.note_dense)}
         self.parts: dict[str, Floats] = {
             "near": near, "own": _normal(s.own), "note": note[s.owner], "dense": dense, "speaker": s.speaks,
             "present": s.present[s.owner],
         }  # fmt: skip
-        self.weighed = {name: self._weigh(name) * values for name, values in self.parts.items()}
-        self.first = np.zeros(len(s.owner), dtype=np.float32)
-        for values in self.weighed.values():
-            self.first += values
+        total = sum(recipe.passages.values())
+        self.weighed = {name: np.float32(w / total) * self.parts[name] for name, w in recipe.passages.items()}
+        self.first = np.asarray(sum(self.weighed.values()), dtype=np.float32)
+        # Turns among each other; what a passage of a document is worth beside a turn, `first` alone says.
+        self.talk = np.zeros(len(s.owner), dtype=np.float32)
+        for name, weight in recipe.turns.items():
+            self.talk += np.float32(weight) * self.parts[name]
+        self.talk[~s.is_turn] = 0
 
     def run(self, k: int, by: By) -> list[Ranked]:
-        pool = self._pool()
+        pool = self._pool(POOL[by])
         judged = self._judge(pool)
         if by == "note":
             return self._by_note(pool, judged, k)
         final = self.first.copy()
         if judged is not None:
-            final[pool[np.argsort(-judged, kind="stable")]] = self.first[pool]
+            final[pool[np.argsort(-judged, kind="stable")]] = np.sort(self.first[pool])[::-1]
         return self._by_passage(final, k)
 
-    def _weigh(self, name: str) -> Floats:
-        """The weight of a signal for each candidate."""
-        recipe = self.recipe
-        return np.where(
-            self.s.is_turn, np.float32(_share(recipe.turns, name)), np.float32(_share(recipe.passages, name))
-        )
-
-    def _pool(self) -> Ints:
+    def _pool(self, size: int) -> Ints:
         """The best turns, the best first."""
         if self.recipe.forest is None:
             return np.zeros(0, np.int64)
         at = np.flatnonzero(self.s.is_turn)
-        if len(at) > POOL:
-            at = at[np.argpartition(-self.first[at], POOL)[:POOL]]
-        return at[np.argsort(-self.first[at], kind="stable")]
+        if len(at) > size:
+            at = at[np.argpartition(-self.talk[at], size)[:size]]
+        return at[np.argsort(-self.talk[at], kind="stable")]
 
     def _judge(self, pool: Ints) -> Floats | None:
         if self.recipe.forest is None or len(pool) < 2:
             return None
-        columns = turns.signals_of(self.s, self.parts, self.first, pool, self.question)
-        judged = _forest(self.recipe.forest).judge(columns, self.first[pool])
+        columns = turns.signals_of(self.s, self.parts, self.talk, pool, self.question)
+        judged = _forest(self.recipe.forest).judge(columns, self.talk[pool])
         if self.explain:
             columns["second_look"] = judged
             for i, at in enumerate(pool.tolist()):
                 self.columns[at] = {name: float(values[i]) for name, values in columns.items()}
         return judged
 
+    def _share(self, name: str) -> np.float32:
+        return np.float32(self.recipe.passages.get(name, 0.0) / sum(self.recipe.passages.values()))
+
     def _by_passage(self, final: Floats, k: int) -> list[Ranked]:
         s = self.s
         floor = _kth(final, k)
         rows = [(float(final[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in np.flatnonzero(final >= floor)]
         # Passages without a word of the question near them can still be among the best, by their note alone.
-        weights = {name: np.where(s.is_talk, _share(self.recipe.turns, name), _share(self.recipe.passages, name))
-                   for name in ("note", "present")}  # fmt: skip
-        base = np.asarray(sum(weights[name] * self.per_note[name] for name in weights), dtype=np.float32)
+        base = self._share("note") * self.per_note["note"]
         touched = np.bincount(s.owner, minlength=len(s.notes))
         for note in np.flatnonzero((base >= floor) & (touched < s.sizes) & (base > 0)):
             near = set(s.ord[s.owner == note].tolist())
@@ -180,7 +176,8 @@ class _Ranking:
 
     def _by_note(self, pool: Ints, judged: Floats | None, k: int) -> list[Ranked]:
         s = self.s
-        parts = {name: np.float32(_share(self.recipe.notes, name)) * v for name, v in self.per_note.items()}
+        total = np.float32(sum(self.recipe.notes.values()))
+        parts = {name: np.float32(w) / total * self.per_note[name] for name, w in self.recipe.notes.items()}
         score = np.asarray(sum(parts.values()), dtype=np.float32)
         if self.recipe.feedback:
             parts["feedback"] = self._feedback(score)
@@ -203,17 +200,16 @@ class _Ranking:
         best = at[:FEEDBACK_FROM]
         if len(at) > FEEDBACK_FROM and float(score[best].min()) > 0:
             said = self.s.feedback(best, score[best] / score[best].sum(), at, stop_terms())
-            out[at] = np.float32(self.recipe.feedback) * _normal(said) / np.float32(_base(self.recipe.notes))
+            out[at] = np.float32(self.recipe.feedback / sum(self.recipe.notes.values())) * _normal(said)
         return out
 
     def _deal_notes(self, score: Floats, pool: Ints, judged: Floats) -> Floats:
         """The scores of conversations, dealt out anew by their turns."""
         owner = self.s.owner[pool]
-        mass = np.zeros(len(score), dtype=np.float32)
-        np.add.at(mass, owner, np.exp(NOTE_SCALE * (judged - judged.max())))
+        value = talk_value(owner, judged, self.per_note["note"], self.s.present)
         talks = np.flatnonzero(self.s.is_talk)
         places = np.sort(score[talks])[::-1]
-        order = talks[np.lexsort((-score[talks], -mass[talks]))]
+        order = talks[np.lexsort((-score[talks], -value[talks]))]
         out = score.copy()
         out[order] = places
         return out
@@ -245,7 +241,7 @@ class _Ranking:
         elif i >= 0:
             why = {name: float(values[i]) for name, values in self.weighed.items()}
         else:
-            why = {"note": float(self.per_note["note"][note])}
+            why = {"note": score}
         has_words = i < 0 or bool(self.s.near[i] > 0) or bool(self.s.note[note] > 0)
         similarity = float(self.s.dense[i]) if i >= 0 and self.s.is_known[i] and self.question.asked else None
         why = self.columns.get(i, {}) | why
@@ -255,13 +251,13 @@ class _Ranking:
         return Ranked(int(self.s.notes[note]), chunk, score, shown, has_words, similarity, is_near)
 
 
-def _base(weights: Mapping[str, float]) -> float:
-    return sum(weight for name, weight in weights.items() if name not in EXTRA)
-
-
-def _share(weights: Mapping[str, float], name: str) -> float:
-    """A weight as a share of all that every candidate can have, so that scores of all kinds of notes compare."""
-    return weights.get(name, 0.0) / _base(weights)
+def talk_value(owner: Ints, judged: Floats, note: Floats, present: Floats) -> Floats:
+    """What each note is worth as a conversation: `judged` are scores of turns, `owner` their places in the per-note
+    arrays `note` (normalised BM25) and `present`. Notes without such a turn come after all others."""
+    mass = np.zeros(len(note), dtype=np.float32)
+    np.add.at(mass, owner, np.exp(judged - judged.max()))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(mass) + NOTE_OWN * (note + NOTE_PRESENT * present), dtype=np.float32)
 
 
 def _normal(values: Floats) -> Floats:

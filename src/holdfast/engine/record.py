@@ -144,9 +144,7 @@ def _chunk_row(note: Note, i: int) -> ChunkRow:
     span = bounds(c.at) if c.at else None
     held = 0
     if c.speaker is not None:
-        before = note.chunks[i - 1].text if i else ""
-        after = note.chunks[i + 1].text if i + 1 < len(note.chunks) else ""
-        held = traits(c.text, before, after)
+        held = traits(c.text, note.chunks[i - 1].text if i else "")
     return ChunkRow(
         c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, span[0] if span else None,
         note.inputs[i].digest, held,

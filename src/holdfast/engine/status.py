@@ -38,7 +38,7 @@ def status(ws: Workspace) -> Status:
     free, total = _disk(ws)
     size, files = ws.generations.size()
     note_bytes = facts.get("note_bytes", 0)
-    bound = ws.config.index_limit(note_bytes)
+    bound = ws.config.index_limit(note_bytes, facts.get("vector_bytes", 0))
     quarantined = facts.get("quarantined", 0)
     jobs = _jobs(ws, index)
     reasons += _judge(facts, size, bound, free, total, jobs, index is not None)
@@ -57,7 +57,8 @@ def status(ws: Workspace) -> Status:
             "generation": index.generation if index else None,
             "seq": facts.get("seq"),
             "chunks": facts.get("chunks", 0),
-            "vectors": {"ready": 0, "total": facts.get("chunks", 0)},
+            "vectors": {"ready": facts.get("ready", 0), "total": facts.get("chunks", 0)},
+            "embedder": facts.get("embedder"),
         },
         history={"bytes": 0, "versions": 0},
         disk_free_bytes=free,
@@ -71,8 +72,12 @@ def status(ws: Workspace) -> Status:
 
 
 def _facts(index: Index) -> dict[str, Any]:
-    counts = index.counts()
+    counts, live = index.counts(), index.vectors.live()
+    ready = index.vectors.ready(live.id) if live is not None else 0
     return {
+        "ready": ready,
+        "embedder": live.identity if live is not None else None,
+        "vector_bytes": index.vectors.stored_bytes(live.id) if live is not None else 0,
         "notes": counts.notes,
         "chunks": counts.chunks,
         "seq": counts.seq,
@@ -122,14 +127,14 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     except IndexFault as e:
         ws.count(f"index_{e.kind}")
         entries = {}
-    holder = ws.job_holder()
+    holders = {h.verb for h in (ws.job_holder(), ws.embed_holder()) if h is not None}
     for name in sorted({"sync", *entries}):
         entry = entries.get(name, {})
         out[name] = {
             "last_success": _time(entry.get("last_success_ns")),
             "last_failure": _time(entry.get("last_failure_ns")),
             "error": entry.get("error"),
-            "running": bool(holder and holder.verb == name),
+            "running": name in holders,
         }
     return out
 

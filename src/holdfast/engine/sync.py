@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
+from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexDamaged, IndexFault, VaultBusy, VaultMissing
@@ -82,6 +83,7 @@ def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
         opened, manifest = ws.build()
         try:
             done = _Pass(ws, opened.index, Options(), progress, known).run()
+            carry_over(ws, _published(ws), opened.index)
         except BaseException:
             opened.close()
             ws.generations.drop_old(_live_generation(ws))
@@ -100,6 +102,14 @@ def _hinted(ws: Workspace, options: Options, progress: Progress | None) -> Synce
         if index is None:
             raise
         return _Pass(ws, index, options, progress, is_alone=False).run()
+
+
+def _published(ws: Workspace) -> Index | None:
+    try:
+        return ws.index()
+    except IndexFault as e:
+        ws.count(f"index_{e.kind}")
+        return None
 
 
 def _known_notes(ws: Workspace) -> int:
@@ -262,6 +272,7 @@ class _Pass:
             "proven_at_ns": self.look_ns,
         }
         self.index.note_job("sync", "", done_ns, values)
+        self.index.vectors.remember_ready()
         if self.is_first:
             self.index.checkpoint()
 
@@ -325,6 +336,10 @@ class _Pass:
             apply.counts.skip("unverified", path)
             return None, False
 
+    def _ready(self, chunks: int) -> Ready:
+        live = self.index.vectors.live()
+        return Ready(self.index.vectors.ready(live.id) if live is not None else 0, chunks)
+
     def _report(self, counts: Counts, kind: str, walk: Scan | None, left: int | None) -> Synced:
         seconds = (self.ws.fs.monotonic_ns() - self.started_ns) / 1e9
         counted = self.index.counts()
@@ -338,7 +353,7 @@ class _Pass:
         return Synced(
             added=counts.added, changed=counts.changed, removed=counts.removed, moved=counts.moved,
             unchanged=counts.unchanged, quarantined=counted.quarantined, files_read=counts.files_read, skipped=skipped,
-            notes=counted.notes, chunks=counted.chunks, vectors=Ready(0, counted.chunks), seconds=round(seconds, 4),
+            notes=counted.notes, chunks=counted.chunks, vectors=self._ready(counted.chunks), seconds=round(seconds, 4),
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
             generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(dict.fromkeys(explained)),

@@ -186,7 +186,7 @@ class Search:
     names: tuple[str, ...] = ()
     who: tuple[str, ...] = ()
     question: Floats | None = None
-    nearest: int = 200
+    nearest: int = 400
     floor: float = 0.0
 
 
@@ -194,26 +194,19 @@ class Search:
 class Detail:
     """What a second look at some candidates costs to know; arrays have a place for each of them.
 
-    `rows` their chunks. `words` terms of the chunk, `words_before` and `words_after` of those beside it. `in_line`,
-    `in_pair`, `in_near`, `in_note` bool (words of the question, names aside, candidates): whether a word stands in the
-    chunk, in it or the one before, within two chunks of it, in its note; `idf` of each such word. `named` the share of
-    the names that stand in the chunk. `dense` exact cosines, `before` and `after` those of the chunks beside it (0 where
-    there is none). `tokens` the token vectors, int8 (tokens, dimension), or None.
+    `rows` their chunks. `words` terms of the chunk, `words_before` of the one before it. `in_pair`, `in_near` bool (words
+    of the question, names aside, candidates): whether a word stands in the chunk or the one before, or within two chunks
+    of it; `idf` of each such word. `before` the exact cosine of the chunk before (0 where there is none). `tokens` the
+    token vectors, int8 (tokens, dimension), or None.
     """
 
     rows: Sequence[ChunkRow | None]
     words: Ints
     words_before: Ints
-    words_after: Ints
-    in_line: NDArray[np.bool_]
     in_pair: NDArray[np.bool_]
     in_near: NDArray[np.bool_]
-    in_note: NDArray[np.bool_]
     idf: Floats
-    named: Floats
-    dense: Floats
     before: Floats
-    after: Floats
     tokens: Sequence[NDArray[np.int8] | None]
 
 

@@ -234,6 +234,11 @@ class Generations:
             if entry.name[:20] in stamps[:-KEPT]:
                 self.fs.unlink(f"{home}/{entry.name}")
 
+    def quarantined(self) -> list[str]:
+        """The databases that were set aside, newest first."""
+        home = f"{self.directory}/quarantine"
+        return [f"{home}/{name}" for name in reversed(_names(self.fs, home)) if name.endswith(".db")]
+
     def _move(self, name: str, to: str, sizes: object) -> None:
         assert isinstance(sizes, dict)
         source = f"{self.directory}/{name}"
@@ -252,7 +257,7 @@ class Generations:
             try:
                 if not self.fs.flock(fd, exclusive=True):
                     continue
-                for suffix in (".db-shm", ".db-wal", ".db", ".lock"):
+                for suffix in (".vec", ".db-shm", ".db-wal", ".db", ".lock"):
                     freed += self._remove(self._path(number) + suffix)
             finally:
                 self.fs.close(fd)

@@ -19,6 +19,9 @@ from holdfast.index.sqlite.feedback import feedback
 from holdfast.index.sqlite.meaning import Meaning
 from holdfast.model import speaker_byte
 
+TALKS_WHOLE = 40
+"""Of so many conversations all turns are candidates."""
+
 Word = tuple[str, Postings, float]
 """(term, its postings, its weight)"""
 
@@ -37,6 +40,8 @@ def signals(
     slots = found.slots
     if search.question is not None:
         slots = np.union1d(slots, _nearest(dense, search.nearest, search.floor))
+    present = _present(db, corpus, search.who)
+    slots = np.union1d(slots, _turns_of_best(corpus, found.note, present, hits))
     ordinals = _notes(corpus, found, slots, allowed)
     place = np.zeros(len(corpus.ids), dtype=np.int64)
     place[ordinals] = np.arange(len(ordinals))
@@ -44,19 +49,18 @@ def signals(
     firsts = corpus.first[ordinals]
     best = np.maximum.reduceat(dense, corpus.first) if len(corpus.first) else np.zeros(0, np.float32)
     content = [found for word, found, _ in words if word not in search.names]
-    named = [found for word, found, _ in words if word in search.names]
     return Signals(
         owner=place[owner], ord=slots - corpus.first[owner], near=_at(found.slots, found.near, slots),
         own=_at(found.slots, found.own, slots), dense=dense[slots], is_known=meaning.row[slots] >= 0,
         is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who),
         notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], note_dense=best[ordinals],
-        is_talk=corpus.is_turn[firsts], present=_present(db, corpus, search.who)[ordinals],
+        is_talk=corpus.is_turn[firsts], present=present[ordinals],
         matched_notes=len(ordinals), matched_chunks=len(slots),
         scope_notes=corpus.note_count if in_scope is None else len(_owners(corpus, in_scope)),
         scope_chunks=corpus.chunk_count if in_scope is None else int(in_scope.sum()),
         chunks=corpus.chunk_count, ready=meaning.ready, seq=seq, generation=generation,
         in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]),
-        detail=lambda at: detail(db, corpus, meaning, search.question, content, named, slots[at]),
+        detail=lambda at: detail(db, corpus, meaning, search.question, content, slots[at]),
         feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
         remarks=tuple(remarks),
     )  # fmt: skip
@@ -78,6 +82,16 @@ def _score(corpus: Corpus, words: Sequence[Word], names: Sequence[str], allowed:
     )
     is_talk = corpus.is_turn[corpus.first]
     return Scores(slots, near, own, without.note + np.where(is_talk, np.float32(0), named.note))
+
+
+def _turns_of_best(corpus: Corpus, note: Floats, present: Floats, hits: scope.Mask) -> Ints:
+    """The slots of all turns of the conversations that have most of the words, and of those who are asked for: what
+    answers may use none of the words that are asked."""
+    value = note / max(float(note.max(initial=0)), 1e-6) + present
+    talks = np.flatnonzero(corpus.is_live & corpus.is_turn[corpus.first] & (note > 0))
+    best = talks[np.argsort(-value[talks], kind="stable")[:TALKS_WHOLE]]
+    slots = scope.ordinal_slots(corpus, best)
+    return slots[hits[slots] & corpus.is_turn[slots]]
 
 
 def _speaks(corpus: Corpus, slots: Ints, who: Sequence[str]) -> Floats:

@@ -25,26 +25,19 @@ def detail(
     meaning: Meaning,
     question: Floats | None,
     words: Sequence[Postings],
-    names: Sequence[Postings],
     slots: Ints,
 ) -> Detail:
-    """See index.base.Detail; `words` are the postings of each word that is no name, `names` of the others."""
+    """See index.base.Detail; `words` are the postings of each word that is no name."""
     owner = corpus.note[slots].astype(np.int64)
     found = chunk_rows(db, corpus.ids[owner].tolist(), (slots - corpus.first[owner]).tolist())
-    beside = meaning.exact(question, np.concatenate((slots, slots - 1, slots + 1)))
-    dense, before, after = np.split(beside, 3)
     return Detail(
         rows=found,
         words=corpus.own[slots].astype(np.int64),
         words_before=corpus.own[slots - 1].astype(np.int64),
-        words_after=corpus.own[slots + 1].astype(np.int64),
-        in_line=_held(words, lambda at: _within(at, slots, 0, 0), len(slots)),
         in_pair=_held(words, lambda at: _within(at, slots, 1, 0), len(slots)),
         in_near=_held(words, lambda at: _within(at, slots, NEAR, NEAR), len(slots)),
-        in_note=_held(words, lambda at: _within(corpus.note[at].astype(np.int64), owner, 0, 0), len(slots)),
         idf=np.array([idf(_df(corpus, at), corpus.chunk_count) for at, _ in words], dtype=np.float32),
-        named=_held(names, lambda at: _within(at, slots, 0, 0), len(slots)).sum(0).astype(np.float32) / max(1, len(names)),
-        dense=dense, before=before, after=after,
+        before=meaning.exact(question, slots - 1),
         tokens=_tokens(db, meaning, slots, question is not None),
     )  # fmt: skip
 

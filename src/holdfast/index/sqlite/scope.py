@@ -48,7 +48,11 @@ def mask(db: apsw.Connection, corpus: Corpus, conditions: tuple[Condition, ...])
 
 def note_slots(corpus: Corpus, notes: Ints) -> Ints:
     """The slots of all chunks of the given note ids."""
-    ordinals = corpus.ordinals(notes)
+    return ordinal_slots(corpus, corpus.ordinals(notes))
+
+
+def ordinal_slots(corpus: Corpus, ordinals: Ints) -> Ints:
+    """The slots of all chunks of the notes with the given ordinals."""
     sizes = corpus.sizes[ordinals]
     starts = np.repeat(corpus.first[ordinals] - (np.cumsum(sizes) - sizes), sizes)
     slots: Ints = np.arange(len(starts)) + starts

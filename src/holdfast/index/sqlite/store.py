@@ -84,7 +84,7 @@ class SqliteIndex:
         self._corpus: Corpus | None = None
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
-        self.vectors = SqliteVectors(self)
+        self.vectors = SqliteVectors(self, path)
 
     def close(self) -> None:
         with self._reading, self._writing:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import apsw
 
 from holdfast.errors import EmbedderWrong
+from holdfast.files.fs import FileSystem
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import vectors
-from holdfast.index.sqlite.db import first
+from holdfast.index.sqlite.db import first, rows
 from holdfast.index.sqlite.meaning import Meaning
+from holdfast.index.vectors import copy
 from holdfast.index.vectors.codes import VectorRow
 from holdfast.index.vectors.port import LiveEmbedder
+from holdfast.index.vectors.scan import Block, Vectors
+
+COPY_BLOCKS = 3
+"""Below so many blocks the rows are read as fast."""
+
+COPY_STALE = 0.125
+"""The share of blocks that may be stale before the scan copy is written anew: each stale one is read from its rows."""
 
 
 class Connections(Protocol):
@@ -28,8 +37,12 @@ class Connections(Protocol):
 class SqliteVectors:
     """See VectorStore. `over` lays the vectors of the snapshot being read over a corpus."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, path: str) -> None:
+        """`path` is the database's; the scan copy stands beside it."""
         self._open = connections
+        self._copy_path = path.removesuffix(".db") + ".vec" if path != ":memory:" else None
+        self._fs = FileSystem()
+        self._ready = ""
         self._held: Meaning | None = None
         self._held_at: tuple[tuple[int, str, int] | None, int] | None = None
 
@@ -79,6 +92,75 @@ class SqliteVectors:
         with self._open.reading() as db:
             return vectors.counts(db, embedder)
 
+    def stored_bytes(self, embedder: int) -> int:
+        ready = self.ready(embedder)
+        with self._open.reading() as db:
+            live = vectors.live(db)
+            tokens = first(db, "select avg(length(data)), count(*) from (select data from token limit 512)")
+            share = 0.0
+            if tokens[1]:
+                both = first(db, "select (select count(*) from token), (select count(*) from vector)")
+                share = tokens[0] * both[0] / max(1, both[1])
+        return int(ready * (vectors.row_bytes(live[2] if live else 0) + share))
+
+    def is_wanted(self, input_: bytes) -> bool:
+        with self._open.reading() as db:
+            return first(db, "select 1 from chunk where input = ? limit 1", (input_,)) is not None
+
+    def ready(self, embedder: int) -> int:
+        with self._open.reading() as db:
+            at = _state(db, embedder)
+            for known in (self._ready, str((first(db, "select value from meta where key = 'ready'") or ("",))[0])):
+                if known.startswith(at):
+                    return int(known[len(at) :])
+            count = vectors.counts(db, embedder)[0]
+            self._ready = f"{at}{count}"
+            return count
+
+    def remember_ready(self) -> None:
+        live = self.live()
+        if live is not None:
+            self.ready(live.id)
+            with self._open.writing() as db:
+                stored = first(db, "select value from meta where key = 'ready'")
+                if self._ready and (stored is None or stored[0] != self._ready):
+                    db.execute("insert or replace into meta values ('ready', ?)", (self._ready,))
+
+    def write_copy(self) -> None:
+        with self._open.reading() as db:
+            live, stamps = vectors.live(db), []
+            if live is not None:
+                stamps = rows(db, "select block, seq from vector_block where embedder = ? order by block", (live[0],))
+            if live is None or len(stamps) < COPY_BLOCKS:
+                return
+            database = str(first(db, "select value from meta where key = 'database'")[0])
+        have: dict[int, int] = {}
+        if (old := self._copy(database, live[0], live[2])) is not None:
+            have = old.blocks
+            old.close()
+        stale = sum(have.get(number) != seq for number, seq in stamps)
+        if stale <= len(stamps) * COPY_STALE:
+            return
+        path = self._copy_path
+        assert path is not None, "an index in memory has too few blocks, or nobody embeds for it"
+        copy.write(self._fs, path, database, live[0], live[2], self._blocks(live[0], live[2], stamps))
+
+    def _blocks(self, embedder: int, dimension: int, stamps: list[tuple[int, int]]) -> Iterator[tuple[int, Block]]:
+        for number, _ in stamps:
+            with self._open.reading() as db:
+                # What is read now shows the change number of now, which may be later than when the list was made.
+                sql = "select seq from vector_block where embedder = ? and block = ?"
+                if (seq := first(db, sql, (embedder, number))) is not None:
+                    yield number, vectors.read_block(db, embedder, dimension, number, seq[0])
+
+    def _copy(self, database: str, embedder: int, dimension: int) -> copy.Copy | None:
+        if self._copy_path is None:
+            return None
+        try:
+            return copy.Copy(self._fs, self._copy_path, database, embedder, dimension)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # disposable: what it would have held is read from the rows
+
     def over(self, corpus: Corpus) -> Meaning:
         """The vectors of the live embedder for the slots of `corpus`; call it within the snapshot of that corpus."""
         with self._open.reading() as db:
@@ -91,12 +173,29 @@ class SqliteVectors:
             if live is None:
                 found = None
             elif self._held_at != at or found is None:
-                found = vectors.load(db, live[0], live[2], found, None)
+                found = self._load(db, live[0], live[2], found)
             self._held, self._held_at = Meaning(corpus, found, self._codes), at
             return self._held
+
+    def _load(self, db: apsw.Connection, embedder: int, dimension: int, held: Vectors | None) -> Vectors:
+        kept = None
+        if held is None:
+            database = str(first(db, "select value from meta where key = 'database'")[0])
+            kept = self._copy(database, embedder, dimension)
+        try:
+            return vectors.load(db, embedder, dimension, held, kept)
+        finally:
+            if kept is not None:
+                kept.close()
 
     def _codes(self, ids: vectors.Ids) -> vectors.Codes:
         with self._open.reading() as db:
             live = vectors.live(db)
             assert live is not None, "codes are asked for within the snapshot that had vectors"
             return vectors.codes(db, ids.tolist(), live[2])
+
+
+def _state(db: apsw.Connection, embedder: int) -> str:
+    """What the number of chunks with a vector depends on."""
+    seq, vector_seq = (first(db, "select value from meta where key = ?", (key,))[0] for key in ("seq", "vector_seq"))
+    return f"{embedder}:{seq}:{vector_seq}:"

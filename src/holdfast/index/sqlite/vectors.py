@@ -7,7 +7,8 @@ an embedder that is not live yet stand beside the others and are seen by nobody 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import apsw
 import numpy as np
@@ -23,8 +24,17 @@ TOKEN_DIMENSION = 64
 
 Ids = NDArray[np.int64]
 Codes = NDArray[np.int8]
-Blocks = Callable[[int, int], Block | None]
-"""(block, its change number) -> the block from another place than the rows, or None."""
+
+
+class Kept(Protocol):
+    """Blocks from another place than the rows."""
+
+    def block(self, number: int, seq: int, *, with_codes: bool) -> Block | None: ...
+
+
+def row_bytes(dimension: int) -> int:
+    """What a vector takes as a row: its codes, signs and digest, the digest's index, and what SQLite adds."""
+    return dimension + bits_size(dimension) + 64
 
 
 def embedder(db: apsw.Connection, identity: str) -> tuple[int, int] | None:
@@ -156,8 +166,8 @@ def lacking(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> s
     return {x for x in set(inputs) if first(db, sql, (embedder_id, x)) is None}
 
 
-def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, other: Blocks | None) -> Vectors:
-    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or from `other`."""
+def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, kept: Kept | None) -> Vectors:
+    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or `kept`."""
     have = held.blocks if held is not None and held.embedder == embedder_id else {}
     stamps = dict(rows(db, "select block, seq from vector_block where embedder = ?", (embedder_id,)))
     total = int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0])
@@ -166,7 +176,7 @@ def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | 
     for number, seq in stamps.items():
         block = have.get(number)
         if block is None or block.seq != seq or (with_codes and block.codes is None):
-            block = other(number, seq) if other is not None else None
+            block = kept.block(number, seq, with_codes=with_codes) if kept is not None else None
         if block is None:
             block = read_block(db, embedder_id, dimension, number, seq)
         if not with_codes and block.codes is not None:

@@ -44,11 +44,26 @@ class VectorStore(Protocol):
     def lacking(self, embedder: int, inputs: Iterable[bytes]) -> set[bytes]:
         """Those of `inputs` that have no vector."""
 
+    def is_wanted(self, input_: bytes) -> bool:
+        """Whether a live chunk has this input."""
+
+    def ready(self, embedder: int) -> int:
+        """How many chunks have a vector; remembered as long as nothing changes."""
+
+    def remember_ready(self) -> None:
+        """Keep what `ready` says of the live embedder in the index; for who writes to it anyway."""
+
+    def write_copy(self) -> None:
+        """Write the scan copy anew if too much of it is stale. Only for the holder of the embedding lock."""
+
     def rows(self, embedder: int, after: int, limit: int) -> list[tuple[int, VectorRow]]:
         """(id, row) in rising order of ids behind `after`."""
 
     def counts(self, embedder: int) -> tuple[int, int]:
         """(chunks that have a vector, vectors)."""
+
+    def stored_bytes(self, embedder: int) -> int:
+        """About how many bytes the vectors of live chunks take."""
 
     def drop_orphans(self, embedder: int) -> int:
         """Drop vectors that no chunk has; returns how many."""

@@ -1,0 +1,142 @@
+"""Vectors from elsewhere into an index: from the generation before, from one that was set aside, from an export.
+
+A vector is of a text, not of a place: whatever live chunk has that text takes it, and no text is embedded twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from holdfast.engine.workspace import Workspace
+from holdfast.errors import IndexFault, NotFound, UserError
+from holdfast.files.fs import TEMP_PREFIX
+from holdfast.index.base import Index
+from holdfast.index.sqlite.salvage import rows_of
+from holdfast.index.vectors import archive
+from holdfast.index.vectors.codes import VectorRow
+from holdfast.results import Carried
+
+BATCH = 512
+Rows = Iterable[tuple[str, int, VectorRow]]
+"""(identity of the embedder, dimension, row)"""
+
+
+@dataclass(slots=True)
+class _Count:
+    read: int = 0
+    stored: int = 0
+
+
+def carry(index: Index, given: Rows, only: str | None = None) -> _Count:
+    """Put those of the `given` vectors into `index` that its chunks lack; `only` of one embedder, if named."""
+    count = _Count()
+    batches: dict[tuple[str, int], list[VectorRow]] = {}
+
+    def store(key: tuple[str, int]) -> None:
+        rows = batches.pop(key)
+        lacking = index.vectors.lacking(index.vectors.find(key[0]) or 0, (r.input for r in rows))
+        fresh = [r for r in rows if r.input in lacking and index.vectors.is_wanted(r.input)]
+        if fresh:
+            count.stored += index.vectors.put(index.vectors.add_embedder(*key), fresh)
+
+    for identity, dimension, row in given:
+        if only is not None and identity != only:
+            continue
+        count.read += 1
+        rows = batches.setdefault((identity, dimension), [])
+        rows.append(row)
+        if len(rows) >= BATCH:
+            store((identity, dimension))
+    for key in list(batches):
+        store(key)
+    return count
+
+
+def rows_in(index: Index) -> Iterator[tuple[str, int, VectorRow]]:
+    """Every vector of the live embedder of an index that can be read."""
+    live = index.vectors.live()
+    after = 0
+    while live is not None:
+        rows = index.vectors.rows(live.id, after, BATCH)
+        if not rows:
+            return
+        for after, row in rows:  # noqa: B007 - `after` is where the next page begins
+            if row.is_whole:
+                yield live.identity, live.dimension, row
+
+
+def carry_over(ws: Workspace, old: Index | None, new: Index) -> None:
+    """The vectors of the generation before; what cannot be read is embedded again."""
+    embedder = ws.embedder()
+    if old is None or embedder is None:
+        return
+    try:
+        carry(new, rows_in(old), embedder.identity)
+    except IndexFault as e:
+        ws.count(f"carry_{e.kind}")
+
+
+def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
+    """Once for each generation: the vectors of what was set aside before it was made."""
+    if index.meta("salvaged"):
+        return
+    for path in ws.generations.quarantined():
+        carry(index, rows_of(path), identity)
+    index.put_meta({"salvaged": 1})
+
+
+def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
+    """Vectors from exports or databases at `paths`, or from what was set aside if none is named."""
+    index = ws.index()
+    if index is None:
+        raise NotFound("There is no index yet.", hint="Run `holdfast sync --no-vectors` first.")
+    total = _Count()
+    for path in list(paths) or ws.generations.quarantined():
+        found = carry(index, _rows_of_file(path))
+        total.read += found.read
+        total.stored += found.stored
+    return Carried(total.read, total.stored)
+
+
+def _rows_of_file(path: str) -> Iterator[tuple[str, int, VectorRow]]:
+    if path.endswith(".db"):
+        if not os.path.exists(path):
+            raise NotFound(f"There is no file {path}.", hint="Name an export, or the .db file of an index.")
+        yield from rows_of(path)
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as e:
+        raise NotFound(f"{path} cannot be read: {e.strerror}.", hint="Name an export, or the .db of an index.") from e
+    with file:
+        identity, dimension = archive.read_head(file)
+        for row in archive.read_rows(file):
+            if len(row.code) == dimension:
+                yield identity, dimension, row
+
+
+def export(ws: Workspace, path: str) -> Carried:
+    """Write the vectors of the live embedder to a file at `path`, whole or not at all."""
+    index = ws.index()
+    live = index.vectors.live() if index is not None else None
+    if index is None or live is None:
+        raise NotFound("There are no vectors yet.", hint="Run `holdfast sync` first.")
+    folder, name = os.path.split(os.path.abspath(path))
+    temp = f"{folder}/{TEMP_PREFIX}{name}"
+    count = 0
+    try:
+        with open(temp, "wb") as file:
+            archive.write_head(file, live.identity, live.dimension)
+            for _, _, row in rows_in(index):
+                archive.write_row(file, row)
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    except OSError as e:
+        if os.path.exists(temp):
+            os.unlink(temp)
+        raise UserError(f"{path} cannot be written: {e.strerror}.", hint="Name a file in a folder of yours.") from e
+    return Carried(count, count)
