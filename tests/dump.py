@@ -12,7 +12,7 @@ _TABLES = {
     "note": (
         "hex(digest), title, type, permalink, trust, tags, author, session, modified_ns, valid_from_ns, valid_to_ns"
     ),
-    "chunk": "ord, start, size, line, count, heading, hex(digest), speaker, at_ns",
+    "chunk": "ord, start, size, line, count, heading, hex(digest), speaker, at_ns, hex(input), traits",
     "name": "key, levels, whole",
     "link": "ord, line, target, name, heading, block, embed, relative, relation",
     "fact": "ord, line, kind, label, valid_from, valid_to",
@@ -38,7 +38,18 @@ def dump(index: SqliteIndex) -> dict[str, Any]:
         out["quarantine"] = sorted(
             (key_path(k), r) for k, r in db.execute("select key, reason from quarantine").fetchall()
         )
+        out["vectors"] = _vectors(db)
     return out
+
+
+def _vectors(db: Any) -> dict[Any, Any]:
+    """By (embedder, digest of the input) what is stored for a text that a note has; and whose vectors answer."""
+    rows = db.execute(
+        "select e.identity, hex(v.input), v.code, v.bits, t.data, v.crc from vector v left join token t on t.id = v.id "
+        "left join embedder e on e.id = v.embedder where v.input in (select input from chunk)"
+    ).fetchall()
+    live = db.execute("select identity from embedder where id = (select value from meta where key = 'embedder')")
+    return {(who, input_): rest for who, input_, *rest in rows} | {"live": live.fetchall()}
 
 
 def _ids(data: bytes) -> list[int]:

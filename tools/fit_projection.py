@@ -93,7 +93,7 @@ class Exact:
     def states(
         self, texts: list[str], tokenizer: Tokenizer, rng: np.random.Generator
     ) -> tuple[dict[str, Floats], Array]:
-        """Some rows of each value, the first and last token of each text among them; and the numbers of their tokens."""
+        """Some rows of each value, the first and last of each text among them; and their token ids."""
         kept: dict[str, list[Floats]] = {name: [] for name in self.names}
         numbers: list[Array] = []
         for text in texts:
