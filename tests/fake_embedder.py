@@ -1,4 +1,5 @@
-"""An embedder for tests: shared words mean nearness, the same text gives the same bits, and it fails when it is told to.
+"""An embedder for tests: shared words mean nearness, the same text gives the same bits, and it fails when told to.
+to.
 
 Every word has a direction of its own, drawn from a hash of the embedder's name and the word; a text is the sum of its
 words'. What it gives passes through `checked`, as with any embedder.

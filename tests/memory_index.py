@@ -18,21 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from holdfast.index.base import (
-    SPEAKER,
-    ChunkRow,
-    Condition,
-    Counts,
-    FileRow,
-    LinkRow,
-    NameLevel,
-    NameRow,
-    Newest,
-    NoteRecord,
-    NoteRow,
-    Search,
-    Signals,
-)
+from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Newest, Search, Signals
+from holdfast.index.base import Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRecord, NoteRow
 from holdfast.model import Witness, fold, key_path, show_path
 
 # The definitions, written down a second time: a constant that changes in the index must be changed here with intent.

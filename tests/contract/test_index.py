@@ -20,18 +20,8 @@ import numpy as np
 import pytest
 
 from holdfast.engine.rank import rank
-from holdfast.index.base import (
-    SPEAKER,
-    ChunkRow,
-    Condition,
-    FactRow,
-    LinkRow,
-    NameLevel,
-    NameRow,
-    NoteRecord,
-    Search,
-    Signals,
-)
+from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Search, Signals
+from holdfast.index.base import FactRow, LinkRow, NameLevel, NameRow, NoteRecord
 from holdfast.index.sqlite.db import create
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Witness, sort_key

@@ -43,6 +43,7 @@ def layout_of(entries: list[list[list[int]]]) -> tuple[Layout, np.ndarray]:
         np.arange(1, len(entries) + 1, dtype=np.int64),
         np.array([len(note) - 1 for note in entries], dtype=np.int64),
         np.array([len(entry) for note in entries for entry in note], dtype=np.uint16),
+        np.arange(sum(len(note) - 1 for note in entries), dtype=np.uint64),
     )
     return layout, np.array([t for note in entries for entry in note for t in entry], dtype=np.uint32)
 

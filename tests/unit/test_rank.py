@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.engine.rank import NOTE_WEIGHTS, PASSAGE_WEIGHTS, POOLING, Ranked, rank
-from holdfast.index.base import Search, Signals
+from holdfast.index.asking import Search, Signals
 from tests.memory_index import BY_NOTE, PASSAGE, rank_all
 
 By = Literal["passage", "note"]

@@ -332,9 +332,12 @@ class TestInputs:
     def test_the_digest_covers_text_place_and_kind(self) -> None:
         base = input_digest("one two", 0, 3, None)
         others = [
-            input_digest("one twO", 0, 3, None), input_digest("one two", 0, 4, None), input_digest("one two", 1, 3, None),
-            input_digest("one two", 0, 3, "Ana"), input_digest("one two", 0, 3, "Bo"),
-        ]  # fmt: skip
+            input_digest("one twO", 0, 3, None),
+            input_digest("one two", 0, 4, None),
+            input_digest("one two", 1, 3, None),
+            input_digest("one two", 0, 3, "Ana"),
+            input_digest("one two", 0, 3, "Bo"),
+        ]
         assert len({base, *others}) == 6
         assert base == input_digest("one two", 0, 3, None)
         assert input_digest("one two", 0, 3, "ANA") == input_digest("one two", 0, 3, "Ana")

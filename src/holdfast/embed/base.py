@@ -6,6 +6,7 @@ nothing until it is first used, and never writes anywhere.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,14 +66,22 @@ class Embedder(Protocol):
     def close(self) -> None: ...
 
 
+def prefix_mark(query_prefix: str, passage_prefix: str) -> str:
+    """What an identity ends in for the sake of prefixes; nothing if there are none."""
+    if not (query_prefix or passage_prefix):
+        return ""
+    text = f"{query_prefix}\0{passage_prefix}".encode("utf-8", "surrogateescape")
+    return ":" + hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
 def checked(vectors: object, count: int, dimension: int | None, who: str) -> Floats:
     """`vectors` as float32 (count, dimension) of length 1; raises EmbedderWrong that names what is wrong with them.
 
     `dimension` None admits any, as long as all have the same.
     """
     try:
-        out = np.asarray(vectors, dtype=np.float32)
-    except (ValueError, TypeError) as e:
+        out = np.asarray(vectors, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as e:
         raise EmbedderWrong(f"{who} gave vectors of different lengths, or none.") from e
     if out.ndim != 2 or len(out) != count:
         raise EmbedderWrong(f"{who} gave {len(out) if out.ndim else 0} vectors for {count} texts.")
@@ -80,7 +89,8 @@ def checked(vectors: object, count: int, dimension: int | None, who: str) -> Flo
         raise EmbedderWrong(f"{who} gave vectors of {out.shape[1]} numbers instead of {dimension or 'some'}.")
     if not np.isfinite(out).all():
         raise EmbedderWrong(f"{who} gave a vector with NaN or infinity in it.")
-    norms = np.linalg.norm(out, axis=1, keepdims=True)
-    if (norms < UNIT_TOLERANCE).any():
+    top = np.abs(out).max(axis=1, keepdims=True, initial=0.0)
+    if (top < UNIT_TOLERANCE).any():
         raise EmbedderWrong(f"{who} gave a vector of zeros.")
-    return np.asarray(out / norms, dtype=np.float32)
+    out = out / top
+    return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), dtype=np.float32)

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LINES = ("line", "tokens")
+"""The outputs that a model made by tools/build_minilm.py has for turns."""
+
 MODEL_PLACES = ("model.onnx", os.path.join("onnx", "model.onnx"))
 TOKENIZER = "tokenizer.json"
 POOLING = os.path.join("1_Pooling", "config.json")
 
 _SHORT_OF_MEMORY = ("bad_alloc", "bad alloc", "Failed to allocate", "out of memory", "BFCArena")
+"""What onnxruntime's errors say then."""
 
 
 def model_file(folder: str) -> str | None:
@@ -58,8 +61,8 @@ class Network:
             from tokenizers import Tokenizer
         except ImportError as e:
             raise EmbedderDown(
-                f"The local model needs {e.name}, which is not installed.",
-                hint="Install Holdfast with its dependencies, or set `embedder = none`; keyword search goes on.",
+                f"The local model needs {e.name or 'onnxruntime'}, which cannot be imported.",
+                hint='Install Holdfast with its dependencies, or set `embedder = "none"`; keyword search goes on.',
             ) from e
         path = model_file(folder)
         if path is None:
@@ -122,7 +125,6 @@ def _session(path: str, threads: int) -> InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
     options.enable_mem_pattern = False  # batches have all shapes; a pattern for each would stay
-    options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

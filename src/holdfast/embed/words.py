@@ -6,7 +6,7 @@ before own words do. Texts are tokenised one by one: batches would start threads
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,11 @@ class Tokens:
 
 
 def tokenise(tokenizer: Tokenizer, text: str, start: int, end: int) -> Tokens:
-    """`text` as tokens, of which the characters [start, end) are pooled over; context is dropped first."""
+    """`text` as tokens, of which those that end in the characters (start, end] are pooled over.
+
+    Context goes first where the text is too long, the farthest of it. A tokenizer may count the space before a word to
+    its token, therefore ends decide.
+    """
     is_whole = start == 0 and end == len(text)
     end = min(end, start + MAX_CHARS)
     cut = max(0, start - MAX_CHARS)
@@ -54,14 +58,12 @@ def tokenise(tokenizer: Tokenizer, text: str, start: int, end: int) -> Tokens:
         text = text[:end]
     # A lone surrogate cannot be handed to the tokenizer; "?" keeps every offset.
     encoding = tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8"))
-    ids, offsets, special = encoding.ids, encoding.offsets, encoding.special_tokens_mask
+    ids, special = encoding.ids, encoding.special_tokens_mask
+    ends = [span[1] for span in encoding.offsets]
     lead = special.index(0) if 0 in special else len(ids)
     trail = special[::-1].index(0) if 0 in special else 0
     body = len(ids) - trail
-    low = bisect_left(offsets, start, lead, body, key=lambda span: span[0])
-    high = low
-    while high < body and offsets[high][1] <= end:
-        high += 1
+    low, high = bisect_right(ends, start, lead, body), bisect_right(ends, end, lead, body)
     room = MAX_TOKENS - lead - trail
     high = min(high, low + room)
     before, after = _context(low - lead, body - high, room - (high - low))

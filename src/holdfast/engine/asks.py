@@ -1,4 +1,4 @@
-"""What a question wants in time: the date that it names, or to know a date. Pure; in English, as the trees were fitted."""
+"""What a question wants in time: a date that it names, or to know one. Pure; in English, as the trees were fitted."""
 
 from __future__ import annotations
 

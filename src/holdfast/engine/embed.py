@@ -182,9 +182,9 @@ def embed_quietly(
         if embedder is None or index is None:
             return None
         live = index.vectors.live()
-        if live is not None and live.identity == embedder.identity:
-            if index.vectors.ready(live.id) == index.counts().chunks:
-                return None
+        is_live = live is not None and live.identity == embedder.identity
+        if live is not None and is_live and index.vectors.ready(live.id) == index.counts().chunks:
+            return None
         rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
         if rest is not None:
             return f"{rest.error} It is asked again later, or now by `holdfast embed`."

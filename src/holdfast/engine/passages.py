@@ -15,7 +15,8 @@ from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, NoteError
 from holdfast.files import notes
 from holdfast.files.wide import Pool
-from holdfast.index.base import ChunkRow, NoteRow
+from holdfast.index.asking import ChunkRow
+from holdfast.index.base import NoteRow
 from holdfast.model import key_path, show_path
 from holdfast.text.chunk import chunk_digest, chunk_text
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from holdfast.embed.base import Asked
 from holdfast.engine.scope import make_search
-from holdfast.index.base import Index, Search
+from holdfast.index.asking import Search
+from holdfast.index.base import Index
 from holdfast.model import Query, fold
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from holdfast.engine import forest, turns
 from holdfast.engine.question import Question
-from holdfast.index.base import Signals
+from holdfast.index.asking import Signals
 from holdfast.text.tokens import stop_terms
 
 Floats = NDArray[np.float32]

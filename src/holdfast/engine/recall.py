@@ -19,7 +19,8 @@ from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, QueryError, ResourceFault
-from holdfast.index.base import ChunkRow, Index, Newest, NoteRow, Signals
+from holdfast.index.asking import ChunkRow, Newest, Signals
+from holdfast.index.base import Index, NoteRow
 from holdfast.index.sqlite.db import decoding
 from holdfast.model import Query, key_path, show_digest, show_path
 from holdfast.results import Answer, Hit, Ready, Receipt, Scope

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.times import bounds
-from holdfast.index.base import SPEAKER, ChunkRow, FactRow, LinkRow, NameLevel, NoteRecord
+from holdfast.index.asking import SPEAKER, ChunkRow
+from holdfast.index.base import FactRow, LinkRow, NameLevel, NoteRecord
 from holdfast.model import Chunk, Input, Link, Parsed, Value, fold, show_path
 from holdfast.text.chunk import chunk, chunk_digest
 from holdfast.text.inputs import inputs

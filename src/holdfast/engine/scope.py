@@ -8,7 +8,7 @@ from typing import Protocol
 
 from holdfast.engine.times import bounds
 from holdfast.errors import QueryError
-from holdfast.index.base import SPEAKER, Condition, Search
+from holdfast.index.asking import SPEAKER, Condition, Search
 from holdfast.model import Filter, Query, fold
 
 VALUES_COMPARED = 2_000

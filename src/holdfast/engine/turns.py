@@ -1,8 +1,8 @@
 """A second look at the best turns of conversations: what a question wants beside what each turn holds. Pure.
 
-Every signal is of the pool and the question; none needs a text. docs/decisions/0011 says what each group buys and what was
-left out; the trees that weigh them were fitted by tools/fit.py. Only turns are looked at so: what was learned is how
-people talk.
+Every signal is of the pool and the question; none needs a text. docs/decisions/0011 says what each group buys and what
+was left out; the trees that weigh them were fitted by tools/fit.py. Only turns are looked at so: what was learned is
+how people talk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.engine.asks import TIME, match, named_date
 from holdfast.engine.question import Question
-from holdfast.index.base import Detail, Signals
+from holdfast.index.asking import Detail, Signals
 from holdfast.text.tokens import STOP
 from holdfast.text.traits import COUNT_MAX, COUNT_SHIFTS, Trait
 

@@ -26,8 +26,8 @@ def inputs(chunks: Sequence[Chunk], title: str) -> list[Input]:
 def input_digest(text: str, start: int, end: int, speaker: str | None) -> bytes:
     """16 bytes that stand for an input.
 
-    The lowest bit of the first byte says whether it is a turn, and a turn's second byte is `speaker_byte` of who speaks:
-    so that both can be told from the digest alone, by whoever holds millions of them.
+    The lowest bit of the first byte says whether it is a turn, and a turn's second byte is `speaker_byte` of who
+    speaks: so that both can be told from the digest alone, by whoever holds millions of them.
     """
     raw = blake2b(f"{start}\0{end}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if speaker is None:

@@ -60,7 +60,8 @@ class Corpus:
     """All live notes of one snapshot.
 
     Per slot: `own` terms (0 in gaps), `blended` terms in twentieths, `note` ordinal, `is_chunk` (a live chunk),
-    `is_title`, `keys` of inputs (0 where there is none), `is_turn`. Per note ordinal: `ids`, `first` chunk's slot, `sizes` chunks, `words`, `is_live`.
+    `is_title`, `keys` of inputs (0 where there is none), `is_turn`. Per note ordinal: `ids`, `first` chunk's slot,
+    `sizes` chunks, `words`, `is_live`.
     """
 
     def __init__(self, segments: Sequence[Segment], overlay: Overlay, dead: Iterable[tuple[int, int]], fetch: Fetch):

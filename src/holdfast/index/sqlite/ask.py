@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import apsw
 import numpy as np
 
-from holdfast.index.base import SPEAKER, Newest, Search, Signals
+from holdfast.index.asking import SPEAKER, Newest, Search, Signals
 from holdfast.index.lexical.corpus import Corpus, Postings
 from holdfast.index.lexical.pack import Ints
 from holdfast.index.lexical.score import Floats, Scores, score
@@ -67,7 +67,8 @@ def signals(
 
 
 def _score(corpus: Corpus, words: Sequence[Word], names: Sequence[str], allowed: scope.Mask | None) -> Scores:
-    """The scores of all words; those of turns and conversations without the `names` among them, unless these are all."""
+    """The scores of all words; turns and conversations are scored without the `names` among them, if there are
+    others."""
     content = [(found, weight) for word, found, weight in words if word not in names]
     if not content or len(content) == len(words):
         return score(corpus, [(found, weight) for _, found, weight in words], allowed)
@@ -91,7 +92,7 @@ def _turns_of_best(corpus: Corpus, note: Floats, present: Floats, hits: scope.Ma
     talks = np.flatnonzero(corpus.is_live & corpus.is_turn[corpus.first] & (note > 0))
     best = talks[np.argsort(-value[talks], kind="stable")[:TALKS_WHOLE]]
     slots = scope.ordinal_slots(corpus, best)
-    return slots[hits[slots] & corpus.is_turn[slots]]
+    return np.asarray(slots[hits[slots] & corpus.is_turn[slots]], dtype=np.int64)
 
 
 def _speaks(corpus: Corpus, slots: Ints, who: Sequence[str]) -> Floats:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import apsw
 import numpy as np
 
-from holdfast.index.base import ChunkRow, Detail
+from holdfast.index.asking import ChunkRow, Detail
 from holdfast.index.lexical.corpus import Corpus, Postings
 from holdfast.index.lexical.pack import Ints
 from holdfast.index.lexical.score import Floats, idf

@@ -1,7 +1,7 @@
 """What the best notes say of the others: RM3 (Abdul-Jaleel and others, UMass at TREC 2004).
 
-The words that stand out in the first few notes found, weighted as they occur there, are asked of a pool of notes in their
-turn. It finds documents that mean the same in other words; fitted on Cranfield alone (docs/decisions/0012).
+The words that stand out in the first few notes found, weighted as they occur there, are asked of a pool of notes in
+their turn. It finds documents that mean the same in other words; fitted on Cranfield alone (docs/decisions/0012).
 """
 
 from __future__ import annotations

@@ -152,7 +152,8 @@ def _live_docs(db: apsw.Connection, notes: Sequence[np.ndarray], newer: int) -> 
     ids = np.sort(np.concatenate(notes)).tolist()
     return rows(
         db,
-        "select d.note, d.seq, d.lens, d.keys from json_each(?) j cross join doc d on d.note = j.value where d.seq <= ?",
+        "select d.note, d.seq, d.lens, d.keys from json_each(?) j cross join doc d on d.note = j.value "
+        "where d.seq <= ?",
         (str(ids), newer),
     )
 

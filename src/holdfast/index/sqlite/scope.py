@@ -9,7 +9,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.index.base import SPEAKER, Condition
+from holdfast.index.asking import SPEAKER, Condition
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.lexical.pack import Ints
 from holdfast.index.sqlite.db import rows

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
 
 import apsw
 
 from holdfast.errors import IndexDamaged
-from holdfast.index.base import (
-    SPEAKER,
-    ChunkRow,
-    Counts,
-    FileRow,
-    LinkRow,
-    NameLevel,
-    NameRow,
-    Newest,
-    NoteRow,
-    Search,
-    Signals,
-)
+from holdfast.index.asking import SPEAKER, ChunkRow, Newest, Search, Signals
+from holdfast.index.base import Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRow
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
@@ -36,6 +26,9 @@ from holdfast.index.sqlite.vector_store import SqliteVectors
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 SPEAKERS_MAX = 8
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NOTE = (
     "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
@@ -219,7 +212,17 @@ class SqliteIndex:
     def signals(self, search: Search) -> Signals:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
-            return ask.signals(self._db, corpus, self.vectors.over(corpus), search, seq, self.generation)
+            said = ask.signals(self._db, corpus, self.vectors.over(corpus), search, seq, self.generation)
+            return replace(said, detail=self._guarded(said.detail), feedback=self._guarded(said.feedback))
+
+    def _guarded(self, call: Callable[P, T]) -> Callable[P, T]:
+        """`call` with the errors of this index: what is asked later reads rows as well."""
+
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            with decoding(self.path), self.snapshot():
+                return call(*args, **kwargs)
+
+        return guarded
 
     def newest(self, search: Search, limit: int) -> Newest:
         with decoding(self.path), self.snapshot():
@@ -287,8 +290,8 @@ class SqliteIndex:
     def speakers(self, name: str) -> list[str]:
         # A name's further parts follow a space, and `!` is what follows a space.
         rows = self._all(
-            "select distinct value from field where key = ?1 and (value = ?2 or value >= ?2 || ' ' and value < ?2 || '!')"
-            " limit ?3",
+            "select distinct value from field where key = ?1 and "
+            "(value = ?2 or value >= ?2 || ' ' and value < ?2 || '!') limit ?3",
             (SPEAKER, name, SPEAKERS_MAX),
             "s",
         )

@@ -1,7 +1,7 @@
 """Vectors in rows: put in only for chunks that are live, read by block, taken out when nothing has them any more.
 
-Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that moves. Vectors of
-an embedder that is not live yet stand beside the others and are seen by nobody until it is.
+Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that moves. Vectors
+of an embedder that is not live yet stand beside the others and are seen by nobody until it is.
 """
 
 from __future__ import annotations

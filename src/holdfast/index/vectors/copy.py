@@ -1,7 +1,7 @@
-"""The scan copy: the blocks of one embedder's vectors in one file, so that a new process need not read row by row.
+"""The scan copy: the blocks of one embedder's vectors in a file, so that a new process need not read row by row.
 
-It is disposable: each block says which change number it shows and has a checksum, and whatever does not fit is read from
-its rows. It is never mapped into memory, since a file that is cut short under a map ends the process.
+It is disposable: each block says which change number it shows and has a checksum, and whatever does not fit is read
+from its rows. It is never mapped into memory, since a file that is cut short under a map ends the process.
 
     for each block ids i64, keys u64, bits, codes; then the list, JSON {database, embedder, dimension, blocks: [[number,
     seq, rows, offset, crc of ids+keys+bits, crc of codes], ...]}; then u32 size of the list, u32 its crc, "HFVC"
