@@ -2,7 +2,8 @@
 
 Slow and obvious on purpose. Nothing is shared with the real index but the port's values and the constants of the
 formulas: scores come straight from the definitions (Okapi BM25 over chunks, over chunks with their neighbours' words,
-and over whole notes), in float64, with loops. It offers what SqliteIndex offers, so the engine runs on it too.
+and over whole notes; RM3 for feedback), in float64, with loops. It offers what SqliteIndex offers, so the engine runs
+on it too; it holds no vectors, as an index that nothing was embedded for (tests/contract/test_vectors.py has those).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,9 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Newest, Search, Signals
+from holdfast.engine import forest, turns
+from holdfast.engine.question import Question
+from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Detail, Newest, Search, Signals
 from holdfast.index.base import Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRecord, NoteRow
-from holdfast.model import Witness, fold, key_path, show_path
+from holdfast.model import Witness, fold, key_path, show_path, speaker_byte
+from holdfast.text.tokens import stop_terms
 
 # The definitions, written down a second time: a constant that changes in the index must be changed here with intent.
 SELF = (0.9, 0.3)
@@ -32,8 +36,9 @@ TITLE_TIMES = 2
 COUNT_MAX = 255
 LEN_MAX = 65_535
 COMMON = (4_096, 8)
-PASSAGE = {"near": 1.0, "own": 0.5, "note": 1.0}
-BY_NOTE = {"near": 0.1, "own": 0.3, "note": 1.0}
+TALKS_WHOLE = 40
+FEEDBACK_TERMS = 30
+SPEAKERS_MAX = 8
 
 Place = tuple[int, int]
 TITLE = -1
@@ -130,14 +135,23 @@ class MemoryTx:
         return self._state.last_id
 
 
+class NoVectors:
+    """The part of index.vectors.port.VectorStore that answers a question, of an index without any vector."""
+
+    def live(self) -> None:
+        return None
+
+
 class MemoryIndex:
     """See index.base.Index."""
 
     generation = 0
     path = ":memory:"
+    is_in_place = True
 
     def __init__(self) -> None:
         self.state = _State()
+        self.vectors = NoVectors()
         self._snapshots: list[_State] = []
 
     @property
@@ -288,6 +302,13 @@ class MemoryIndex:
     def field_values(self, key: str, limit: int) -> list[str]:
         return sorted({v for r in self.now.notes.values() for k, v in r.fields if k == key})[:limit]
 
+    def speakers(self, name: str) -> list[str]:
+        spoken = {v for r in self.now.notes.values() for k, v in r.fields if k == SPEAKER}
+        return sorted(v for v in spoken if v == name or v.startswith(name + " "))[:SPEAKERS_MAX]
+
+    def quarantined_count(self) -> int:
+        return len(self.now.aside)
+
     def has_field(self, key: str, value: str | None = None) -> bool:
         return any(k == key and value in (None, v) for r in self.now.notes.values() for k, v in r.fields)
 
@@ -295,41 +316,98 @@ class MemoryIndex:
 
     def signals(self, search: Search) -> Signals:
         remarks: list[str] = []
-        words = _Words(self.now.notes)
+        state = self.now
+        words = _Words(state.notes)
         asked = self._asked(words, search, remarks)
         scope = [p for p in words.places if all(self._meets(p, c) for c in search.conditions)]
         allowed = {p for p in scope if self._says(words, p, search)}
-        found = words.score(asked)
-        candidates = sorted(p for p in found.near if p in allowed)
+        found = self._score(words, asked, search.names)
+        present = {n: sum((SPEAKER, w) in r.fields for w in search.who) / max(1, len(search.who))
+                   for n, r in state.notes.items()}  # fmt: skip
+        whole = self._talks_looked_at_whole(found, present)
+        candidates = sorted(
+            p for p in allowed if found.near.get(p, 0) > 0 or (p[0] in whole and self._is_turn(p))
+        )  # fmt: skip
         narrowed = bool(search.conditions or search.phrases or search.excluded)
         inside = {n for n, _ in allowed}
-        notes = sorted({n for n in found.note if not narrowed or n in inside} | {n for n, _ in candidates})
+        notes = sorted(
+            {n for n, v in found.note.items() if v > 0 and (not narrowed or n in inside)} | {n for n, _ in candidates}
+        )
         at = {n: i for i, n in enumerate(notes)}
+        content = [places for term, places, _ in asked if term not in search.names]
+        wanted = {speaker_byte(name) for name in search.who}
+        speaks = [self._is_turn(p) and speaker_byte(fold(str(self._chunk(p).speaker))) in wanted for p in candidates]
         return Signals(
             owner=np.array([at[n] for n, _ in candidates], dtype=np.int64),
             ord=np.array([o for _, o in candidates], dtype=np.int64),
-            near=np.array([found.near[p] for p in candidates], dtype=np.float32),
+            near=np.array([found.near.get(p, 0.0) for p in candidates], dtype=np.float32),
             own=np.array([found.own.get(p, 0.0) for p in candidates], dtype=np.float32),
+            dense=np.zeros(len(candidates), dtype=np.float32),
+            is_known=np.zeros(len(candidates), dtype=bool),
+            is_turn=np.array([self._is_turn(p) for p in candidates], dtype=bool),
+            speaks=np.array(speaks, dtype=np.float32),
             notes=np.array(notes, dtype=np.int64),
-            sizes=np.array([len(self.now.notes[n].chunks) for n in notes], dtype=np.int64),
+            sizes=np.array([len(state.notes[n].chunks) for n in notes], dtype=np.int64),
             note=np.array([found.note.get(n, 0.0) for n in notes], dtype=np.float32),
+            note_dense=np.zeros(len(notes), dtype=np.float32),
+            is_talk=np.array([self._is_talk(n) for n in notes], dtype=bool),
+            present=np.array([present[n] for n in notes], dtype=np.float32),
             matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope}),
-            scope_chunks=len(scope), chunks=len(words.places), seq=self.now.seq, generation=self.generation,
-            in_scope=lambda place, chunk: (notes[place], chunk) in allowed, remarks=tuple(remarks),
+            scope_chunks=len(scope), chunks=len(words.places), ready=0, seq=state.seq, generation=self.generation,
+            in_scope=lambda place, chunk: (notes[place], chunk) in allowed,
+            detail=lambda which: words.detail(
+                state.notes, content, [candidates[i] for i in which.tolist()]
+            ),
+            feedback=lambda best, weights, pool, stop: words.feedback(
+                dict(zip([notes[i] for i in best.tolist()], weights.tolist(), strict=True)),
+                [notes[i] for i in pool.tolist()], stop,
+            ),
+            remarks=tuple(remarks),
         )  # fmt: skip
 
-    def _asked(self, words: _Words, search: Search, remarks: list[str]) -> list[tuple[Counter[Place], float]]:
-        out = []
+    def _chunk(self, place: Place) -> ChunkRow:
+        return self.now.notes[place[0]].chunks[place[1]]
+
+    def _is_turn(self, place: Place) -> bool:
+        return self._chunk(place).speaker is not None
+
+    def _is_talk(self, note: int) -> bool:
+        return bool(self.now.notes[note].chunks) and self._is_turn((note, 0))
+
+    def _asked(self, words: _Words, search: Search, remarks: list[str]) -> list[_Asked]:
+        """(term, which entries have it, how much it counts) of every word that any note has."""
+        out: list[_Asked] = []
         for term, times in zip(search.words, search.repeats, strict=True):
             found = words.of([term])
             if not found and (others := words.nearest(term)):
                 found = words.of(others)
                 remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in others)}")
             if found:
-                out.append((found, float(times)))
-        out += [(found, 1.0) for text in search.prefixes if (found := words.of(words.beginning(text)))]
-        rare = [x for x in out if len(x[0]) <= max(COMMON[0], len(words.places) // COMMON[1])]
-        return rare or out
+                out.append((term, found, float(times)))
+        begun = [(text + "*", words.of(words.beginning(text))) for text in search.prefixes]
+        return out + [(text, found, 1.0) for text, found in begun if found]
+
+    def _score(self, words: _Words, asked: Sequence[_Asked], names: Sequence[str]) -> _Found:
+        """Turns, and notes that are conversations, are scored without the names, where other words are asked."""
+        content = [x for x in asked if x[0] not in names]
+        named = [x for x in asked if x[0] in names]
+        if not (content and named):
+            return words.score(asked)
+        out, more = words.score(content), words.score(named)
+        for mine, others in ((out.near, more.near), (out.own, more.own)):
+            for place, value in others.items():
+                if not self._is_turn(place):
+                    mine[place] = mine.get(place, 0.0) + value
+        for note, value in more.note.items():
+            if not self._is_talk(note):
+                out.note[note] = out.note.get(note, 0.0) + value
+        return out
+
+    def _talks_looked_at_whole(self, found: _Found, present: Mapping[int, float]) -> set[int]:
+        """The conversations that have most of the words and of those who are asked for; ties go by path."""
+        top = max([1e-6, *found.note.values()])
+        value = {n: v / top + present[n] for n, v in found.note.items() if v > 0 and self._is_talk(n)}
+        return set(sorted(value, key=lambda n: (-value[n], self._key(n)))[:TALKS_WHOLE])
 
     def _meets(self, place: Place, c: Condition) -> bool:
         record = self.now.notes[place[0]]
@@ -372,7 +450,10 @@ class MemoryIndex:
             first[note] = min(ord_, first.get(note, ord_))
         order = sorted(first, key=lambda n: (-self._modified(n), self._key(n)))
         found = [(n, first[n]) for n in order][:limit]
-        return Newest(found, len(first), len(places), len(words.places), self.now.seq)
+        return Newest(found, len(first), len(places), len(words.places), 0, self.now.seq)
+
+
+_Asked = tuple[str, Counter[Place], float]
 
 
 @dataclass
@@ -426,14 +507,14 @@ class _Words:
             names = [t for t, d in far.items() if d == best]
         return self._frequent(names)[:3]
 
-    def score(self, asked: Sequence[tuple[Counter[Place], float]]) -> _Found:
+    def score(self, asked: Sequence[_Asked]) -> _Found:
+        """BM25 of every chunk and note; a word in most entries gives way to a rarer one."""
         found = _Found({}, {}, {})
+        rare = [x for x in asked if len(x[1]) <= max(COMMON[0], len(self.places) // COMMON[1])]
         lens = {p: len(self.text[p]) for p in self.places}
         blended = {p: self._blend(lens, p) for p in self.places}
-        whole: Counter[int] = Counter()
-        for place, terms in self.text.items():
-            whole[place[0]] += len(terms) * (TITLE_TIMES if place[1] == TITLE else 1)
-        for counts, weight in asked:
+        whole = self._note_lengths()
+        for _, counts, weight in rare or asked:
             tf = {p: c for p, c in counts.items() if p[1] != TITLE}
             _add(found.own, tf, lens, weight, SELF, 1)
             near = {p: b for p in self.places if (b := self._blend(tf, p))} if tf else {}
@@ -443,6 +524,60 @@ class _Words:
                 notes[place[0]] += count * (TITLE_TIMES if place[1] == TITLE else 1)
             _add(found.note, notes, whole, weight, NOTE, 1)
         return found
+
+    def _note_lengths(self) -> Counter[int]:
+        out: Counter[int] = Counter()
+        for place, terms in self.text.items():
+            out[place[0]] += len(terms) * (TITLE_TIMES if place[1] == TITLE else 1)
+        return out
+
+    def detail(self, notes: Mapping[int, NoteRecord], words: Sequence[Counter[Place]], places: list[Place]) -> Detail:
+        """What stands in and around each of `places`; `words` has the entries of each word of the question."""
+
+        def has(word: Counter[Place], place: Place, steps: Sequence[int]) -> bool:
+            return any(place[1] + step >= 0 and word[place[0], place[1] + step] > 0 for step in steps)
+
+        def lengths(step: int) -> Any:
+            found = [len(self.text[n, o + step]) if o + step >= 0 else 0 for n, o in places]
+            return np.array(found, dtype=np.int64)
+
+        df = [len([p for p in word if p[1] != TITLE]) for word in words]
+        return Detail(
+            rows=[notes[n].chunks[o] for n, o in places],
+            words=lengths(0), words_before=lengths(-1),
+            in_pair=np.array([[has(w, p, (-1, 0)) for p in places] for w in words], dtype=bool).reshape(
+                len(words), len(places)
+            ),
+            in_near=np.array([[has(w, p, (-2, -1, 0, 1, 2)) for p in places] for w in words], dtype=bool).reshape(
+                len(words), len(places)
+            ),
+            idf=np.array([_idf(n, len(self.places)) for n in df], dtype=np.float32),
+            before=np.zeros(len(places), dtype=np.float32), tokens=[None] * len(places),
+        )  # fmt: skip
+
+    def feedback(self, best: Mapping[int, float], pool: Sequence[int], stop: Collection[str]) -> Any:
+        """RM3: BM25 of each note of `pool` for the words that stand out in the `best`, each with its weight."""
+        counts: dict[int, Counter[str]] = {n: Counter() for n in (*best, *pool)}
+        for (note, ord_), terms in self.text.items():
+            for term in terms if note in counts else ():
+                counts[note][term] += TITLE_TIMES if ord_ == TITLE else 1
+        said: dict[str, float] = {}
+        for note, weight in best.items():
+            share = weight / max(1, counts[note].total())
+            for term, count in counts[note].items():
+                if term not in stop:
+                    said[term] = said.get(term, 0.0) + share * count
+        chosen = sorted(said, key=lambda t: (-said[t], t))[:FEEDBACK_TERMS]
+        whole, out = self._note_lengths(), dict.fromkeys(pool, 0.0)
+        mean = sum(whole.values()) / len(whole)
+        k1, b = NOTE
+        for term in chosen:
+            df = len({n for n, _ in self.entries[term]})
+            gain = said[term] / sum(said[t] for t in chosen) * _idf(df, len(whole))
+            for note in pool:
+                f = counts[note][term]
+                out[note] += gain * (k1 + 1) * f / (f + k1 * (1 - b + b * whole[note] / mean))
+        return np.array([out[n] for n in pool], dtype=np.float32)
 
     @staticmethod
     def _blend(values: Mapping[Place, int], place: Place) -> int:
@@ -457,10 +592,14 @@ def _add(
     """BM25 of one word, added to `into`; counts and lengths in units of 1/scale."""
     k1, b = k1_b
     mean = sum(lens.values()) / len(lens) / scale if lens else 1.0
-    idf = math.log(1 + (len(lens) - len(tf) + 0.5) / (len(tf) + 0.5))
+    idf = _idf(len(tf), len(lens))
     for place, count in tf.items():
         f, length = count / scale, lens[place] / scale
         into[place] = into.get(place, 0.0) + weight * idf * (k1 + 1) * f / (f + k1 * (1 - b + b * length / mean))
+
+
+def _idf(df: int, total: int) -> float:
+    return math.log(1 + (total - df + 0.5) / (df + 0.5))
 
 
 def _look(witness: Witness, racy_ns: int) -> Witness:
@@ -489,45 +628,3 @@ def _distance(a: str, b: str) -> int:
             if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
                 d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
     return d[len(a), len(b)]
-
-
-@dataclass(frozen=True)
-class Top:
-    """One passage as the naive ranking has it."""
-
-    score: float
-    key: bytes
-    ord: int
-    note: int
-
-
-def rank_all(index: Any, search: Search, by: Literal["passage", "note"] = "passage") -> list[Top]:
-    """Every chunk in scope (or the best chunk of every note) in order of its score, by plain loops over the signals."""
-    s = index.signals(search)
-    keys = index.keys(s.notes.tolist())
-    weights = PASSAGE if by == "passage" else BY_NOTE
-    share = {
-        name: _shares(values, weights[name]) for name, values in (("near", s.near), ("own", s.own), ("note", s.note))
-    }
-    own: dict[tuple[int, int], np.float32] = {}
-    for i, (place, ord_) in enumerate(zip(s.owner.tolist(), s.ord.tolist(), strict=True)):
-        own[place, ord_] = share["near"][i] + share["own"][i]
-    out = []
-    for place, note in enumerate(s.notes.tolist()):
-        inside = [o for o in range(int(s.sizes[place])) if s.in_scope(place, o)]
-        base = share["note"][place]
-        if by == "passage":
-            out += [Top(float(own.get((place, o), np.float32(0)) + base), keys[note], o, note) for o in inside]
-            continue
-        best = sorted(((own[place, o], -o) for o in inside if (place, o) in own), reverse=True)[:3]
-        score = np.float32(1.75) * base
-        for pooled, (value, _) in zip((1.0, 0.5, 0.25), best, strict=False):
-            score = score + np.float32(pooled) * value
-        first = -best[0][1] if best else (inside[0] if inside else 0)
-        out.append(Top(float(score), keys[note], first, note))
-    return sorted(out, key=lambda t: (-t.score, t.key, t.ord))
-
-
-def _shares(values: Any, weight: float) -> list[np.float32]:
-    top = max(values.tolist(), default=0.0)
-    return [np.float32(weight) * (np.float32(v) / np.float32(top) if top > 0 else np.float32(v)) for v in values]

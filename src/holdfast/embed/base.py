@@ -81,8 +81,9 @@ def checked(vectors: object, count: int, dimension: int | None, who: str) -> Flo
     """
     try:
         out = np.asarray(vectors, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as e:
-        raise EmbedderWrong(f"{who} gave vectors of different lengths, or none.") from e
+    except (ValueError, TypeError, OverflowError):
+        # Not chained: numpy's error holds what it found, and a server may have put anything there, a key too.
+        raise EmbedderWrong(f"{who} gave vectors of different lengths, or none.") from None
     if out.ndim != 2 or len(out) != count:
         raise EmbedderWrong(f"{who} gave {len(out) if out.ndim else 0} vectors for {count} texts.")
     if out.shape[1] == 0 or (dimension is not None and out.shape[1] != dimension):

@@ -148,9 +148,11 @@ class Post:
         except ssl.SSLCertVerificationError as e:
             hint = "Correct the address, or give Python the server's certificate; keyword search goes on."
             raise EmbedderDown(f"The certificate of {who} is not valid: {e.verify_message}.", hint=hint) from e
-        except (OSError, http.client.HTTPException) as e:
-            why = getattr(e, "strerror", None) or type(e).__name__
-            raise _Again(f"{who} cannot be reached: {why}.") from e
+        except OSError as e:
+            raise _Again(f"{who} cannot be reached: {e.strerror or type(e).__name__}.") from e
+        except http.client.HTTPException as e:
+            # Not chained: it holds what the server said, which may be the key.
+            raise _Again(f"{who} cannot be reached: {type(e).__name__}.") from None
         finally:
             connection.close()
         if response.status == 200:
@@ -247,7 +249,7 @@ class _Timed(io.RawIOBase):
 
 
 def _read(response: http.client.HTTPResponse, limit: int, who: str) -> bytes:
-    """The body; of an answer other than 200 as much as `limit`. Raises EmbedderWrong where it should have ended."""
+    """The body, whole; of an answer other than 200 as much of it as `limit`. Raises EmbedderWrong if it is longer."""
     out = bytearray()
     while piece := response.read(min(PIECE_BYTES, limit + 1 - len(out))):
         out += piece
@@ -255,6 +257,8 @@ def _read(response: http.client.HTTPResponse, limit: int, who: str) -> bytes:
             if response.status != 200:
                 break
             raise EmbedderWrong(f"{who} answered with more than {limit >> 20} MiB.")
+    if response.length and response.status == 200:
+        raise http.client.IncompleteRead(b"", response.length)
     return bytes(out[:limit])
 
 

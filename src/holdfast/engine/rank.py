@@ -33,7 +33,7 @@ POOL: Mapping[By, int] = {"passage": 100, "note": 300}
 NOTE_OWN, NOTE_PRESENT = np.float32(0.5), np.float32(0.7)
 """A conversation is as good as the log-sum-exp of its turns' scores, half its own words, and who speaks in it."""
 
-FEEDBACK_FROM = 4
+FEEDBACK_FROM = 3
 FEEDBACK_POOL = 50
 
 
@@ -46,6 +46,7 @@ class Recipe:
     turns: Mapping[str, float]
     notes: Mapping[str, float]
     feedback: float = 0.0
+    echo: float = 0.0
     forest: str | None = None
 
 
@@ -53,8 +54,9 @@ RECIPES: Mapping[Mode, Recipe] = {
     "hybrid": Recipe(
         {"near": 1.0, "own": 0.5, "note": 1.0, "dense": 1.5},
         {"near": 1.0, "own": 0.2, "note": 0.3, "dense": 1.0, "speaker": 0.4, "present": 0.7},
-        {"note": 1.0, "dense": 1.5},
+        {"note": 1.0, "dense": 1.0},
         feedback=0.75,
+        echo=1.0,
         forest="turns",
     ),
     "keyword": Recipe(
@@ -180,8 +182,8 @@ class _Ranking:
         parts = {name: np.float32(w) / total * self.per_note[name] for name, w in self.recipe.notes.items()}
         score = np.asarray(sum(parts.values()), dtype=np.float32)
         if self.recipe.feedback:
-            parts["feedback"] = self._feedback(score)
-            score += parts["feedback"]
+            parts |= self._feedback(score)
+            score += parts["feedback"] + parts["echo"]
         if judged is not None:
             score = self._deal_notes(score, pool, judged)
         best = self._best_passages(pool, judged)
@@ -192,15 +194,18 @@ class _Ranking:
             rows.append((float(score[note]), note, chunk, i))
         return [self._ranked(row, parts) for row in self._ordered(rows)[:k]]
 
-    def _feedback(self, score: Floats) -> Floats:
-        """What the best notes that are no conversations say of the others of that kind."""
-        out = np.zeros(len(score), dtype=np.float32)
+    def _feedback(self, score: Floats) -> dict[str, Floats]:
+        """What the best notes that are no conversations say of the others of that kind, in words and in meaning."""
+        out = {name: np.zeros(len(score), dtype=np.float32) for name in ("feedback", "echo")}
         at = np.flatnonzero(~self.s.is_talk)
         at = at[np.argsort(-score[at], kind="stable")][:FEEDBACK_POOL]
         best = at[:FEEDBACK_FROM]
         if len(at) > FEEDBACK_FROM and float(score[best].min()) > 0:
+            total = sum(self.recipe.notes.values())
             said = self.s.feedback(best, score[best] / score[best].sum(), at, stop_terms())
-            out[at] = np.float32(self.recipe.feedback / sum(self.recipe.notes.values())) * _normal(said)
+            out["feedback"][at] = np.float32(self.recipe.feedback / total) * _normal(said)
+            if self.recipe.echo and self.question.asked is not None:
+                out["echo"][at] = np.float32(self.recipe.echo / total) * _normal(self.s.echo(best, at))
         return out
 
     def _deal_notes(self, score: Floats, pool: Ints, judged: Floats) -> Floats:

@@ -139,6 +139,9 @@ class Signals:
     feedback: Callable[[Ints, Floats, Ints, Collection[str]], Floats]
     """(places of the best notes, their weights, places of notes, terms that say nothing) -> what the best say of the
     others (see index.sqlite.feedback). Within the same snapshot only."""
+    echo: Callable[[Ints, Ints], Floats]
+    """(places of the best notes, places of notes) -> the best cosine of each with the middle of what the best notes
+    have nearest to the question (Rocchio's feedback, for vectors). Within the same snapshot only."""
     remarks: tuple[str, ...] = ()
 
 

@@ -62,8 +62,20 @@ def signals(
         in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]),
         detail=lambda at: detail(db, corpus, meaning, search.question, content, slots[at]),
         feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
-        remarks=tuple(remarks),
+        echo=lambda best, at: _echo(corpus, meaning, dense, ordinals[best], ordinals[at]), remarks=tuple(remarks),
     )  # fmt: skip
+
+
+def _echo(corpus: Corpus, meaning: Meaning, dense: Floats, best: Ints, pool: Ints) -> Floats:
+    """The best cosine of each note of `pool` with the middle of what the `best` notes have nearest to the question."""
+    out = np.zeros(len(pool), dtype=np.float32)
+    nearest = [corpus.first[o] + int(dense[corpus.first[o] : corpus.first[o] + corpus.sizes[o]].argmax()) for o in best]
+    centre = meaning.centre(np.array(nearest, dtype=np.int64))
+    if centre is not None:
+        slots = scope.ordinal_slots(corpus, pool)
+        place = np.repeat(np.arange(len(pool)), corpus.sizes[pool])
+        np.maximum.at(out, place, meaning.exact(centre, slots))
+    return out
 
 
 def _score(corpus: Corpus, words: Sequence[Word], names: Sequence[str], allowed: scope.Mask | None) -> Scores:

@@ -6,7 +6,7 @@ their turn. It finds documents that mean the same in other words; fitted on Cran
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import apsw
 import numpy as np
@@ -26,49 +26,54 @@ def feedback(
 
     `stop` holds terms that say nothing.
     """
-    counted = _counts(db, corpus, np.union1d(best, pool))
-    said: dict[int, float] = {}
-    for ordinal, weight in zip(best.tolist(), weights.tolist(), strict=True):
-        ids, counts = counted[ordinal]
-        share = weight / max(1, int(counts.sum()))
-        for term, count in zip(ids.tolist(), counts.tolist(), strict=True):
-            said[term] = said.get(term, 0.0) + share * count
-    for term in _ids(db, stop):
-        said.pop(term, None)
-    chosen = sorted(said, key=lambda t: (-said[t], t))[:TERMS]
-    total = sum(said[t] for t in chosen) or 1.0
+    notes = np.union1d(best, pool)
+    owner, ids, counts = _counts(db, corpus, notes)
+    total = np.zeros(len(notes))
+    np.add.at(total, owner, counts)
+    share = np.zeros(len(notes))
+    share[np.searchsorted(notes, best)] = weights
+    share /= np.maximum(total, 1)
+    speaks = share[owner] > 0
+    said_ids, where = np.unique(ids[speaks], return_inverse=True)
+    said = np.bincount(where, weights=(share[owner] * counts)[speaks], minlength=len(said_ids))
+    said[np.isin(said_ids, _ids(db, stop))] = 0
+    # Ties by id, which is the order of first sight: the same however the notes are stored.
+    chosen = np.lexsort((said_ids, -said))[:TERMS]
+    chosen = chosen[said[chosen] > 0]
     out = np.zeros(len(pool), dtype=np.float32)
-    lengths = corpus.words[pool]
-    asked = np.array(chosen, dtype=np.int64)
-    tf = np.array([_of(counted[o], asked) for o in pool.tolist()], dtype=np.int64).reshape(len(pool), len(asked))
-    for i, term in enumerate(chosen):
+    lengths, place = corpus.words[pool], np.full(len(notes), -1)
+    place[np.searchsorted(notes, pool)] = np.arange(len(pool))
+    for term, weight in zip(said_ids[chosen].tolist(), (said[chosen] / said[chosen].sum()).tolist(), strict=True):
+        holds = ids == term
+        tf = np.zeros(len(pool), dtype=np.int64)
+        at = place[owner[holds]]
+        tf[at[at >= 0]] = counts[holds][at >= 0]
         owners = corpus.note[corpus.postings(term)[0]]
         df = int((owners[1:] != owners[:-1]).sum()) + 1 if len(owners) else 0
-        gain = said[term] / total * idf(df, corpus.note_count)
-        out += np.float32(gain) * bm25(tf[:, i], lengths, corpus.mean_words, NOTE_K1, NOTE_B)
+        gain = weight * idf(df, corpus.note_count)
+        out += np.float32(gain) * bm25(tf, lengths, corpus.mean_words, NOTE_K1, NOTE_B)
     return out
 
 
-def _of(counted: tuple[Ints, Ints], asked: Ints) -> Ints:
-    ids, counts = counted
-    if not len(ids):
-        return np.zeros(len(asked), dtype=np.int64)
-    at = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
-    return np.where(ids[at] == asked, counts[at], 0)
-
-
-def _counts(db: apsw.Connection, corpus: Corpus, ordinals: Ints) -> Mapping[int, tuple[Ints, Ints]]:
-    """For each note its distinct term ids, rising, and how often each stands in it; the title's count double."""
-    of = dict(zip(corpus.ids[ordinals].tolist(), ordinals.tolist(), strict=True))
-    found = rows(db, "select note, lens, ids from doc where note in (select value from json_each(?))", (str(list(of)),))
-    out = {o: (np.zeros(0, np.int64), np.zeros(0, np.int64)) for o in of.values()}
-    for note, lens, data in found:
-        ids = decode_ids(data).astype(np.int64)
-        title = int(np.frombuffer(lens, np.uint16)[0])
-        weighted = np.concatenate([np.repeat(ids[:title], TITLE_WEIGHT), ids[title:]])
-        distinct, counts = np.unique(weighted, return_counts=True)
-        out[of[note]] = distinct, counts.astype(np.int64)
-    return out
+def _counts(db: apsw.Connection, corpus: Corpus, ordinals: Ints) -> tuple[Ints, Ints, Ints]:
+    """(place in `ordinals`, term id, how often it stands in that note) of each term of each note, in that order; what
+    stands in a title counts double."""
+    place = {note: i for i, note in enumerate(corpus.ids[ordinals].tolist())}
+    found = rows(
+        db, "select note, lens, ids from doc where note in (select value from json_each(?))", (str(list(place)),)
+    )
+    ids = decode_ids(b"".join(data for _, _, data in found)).astype(np.int64)
+    lens = [np.frombuffer(raw, np.uint16) for _, raw, _ in found]
+    sizes = np.array([int(x.sum()) for x in lens], dtype=np.int64)
+    if int(sizes.sum()) != len(ids):
+        raise ValueError("term rows do not fit together")
+    owner = np.repeat(np.array([place[note] for note, _, _ in found], dtype=np.int64), sizes)
+    within = np.arange(len(ids)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    titles = np.repeat(np.array([int(x[0]) for x in lens], dtype=np.int64), sizes)
+    weight = np.where(within < titles, TITLE_WEIGHT, 1)
+    pairs, where = np.unique((owner << 32) | ids, return_inverse=True)
+    counts = np.bincount(where, weights=weight, minlength=len(pairs)).astype(np.int64)
+    return pairs >> 32, pairs & 0xFFFFFFFF, counts
 
 
 def _ids(db: apsw.Connection, texts: Collection[str]) -> list[int]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.lexical.pack import Ints
 from holdfast.index.lexical.score import Floats
 from holdfast.index.sqlite.scope import Mask
-from holdfast.index.vectors.scan import Vectors, cosines
+from holdfast.index.vectors.scan import Vectors, cosines, lengths
 
 # Above the size that is searched exactly, so many of the best estimates are looked at exactly, and the more the more
 # there are (design.md, section 4: at 18,000 real vectors 400 lose nothing).
 EXACT_LEAST = 1_000
 EXACT_SHARE = 250
 
-Codes = Callable[[Ints], np.ndarray]
+Codes = Callable[[Ints], NDArray[np.int8]]
 """Ids of vectors -> their codes, int8 (ids, dimension)."""
 
 
@@ -58,8 +59,23 @@ class Meaning:
         has = np.flatnonzero(self.row[slots] >= 0)
         if len(has):
             rows, where = np.unique(self.row[slots[has]], return_inverse=True)
-            out[has] = cosines(self._codes(self.vectors.ids[rows]), question)[where]
+            out[has] = cosines(self._codes_of(rows), question)[where]
         return out
+
+    def centre(self, slots: Ints) -> Floats | None:
+        """The mean of the vectors of `slots`, of length 1; None if none of them has one."""
+        rows = self.row[slots]
+        rows = rows[rows >= 0]
+        if not len(rows):
+            return None
+        codes = self._codes_of(rows)
+        mean = (codes.astype(np.float32) / lengths(codes)[:, None]).mean(0)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), dtype=np.float32)
+
+    def _codes_of(self, rows: Ints) -> NDArray[np.int8]:
+        assert self.vectors is not None, "rows are of vectors"
+        held = self.vectors.codes(rows)
+        return held if held is not None else self._codes(self.vectors.ids[rows])
 
     def ids(self, slots: Ints) -> list[int]:
         """The id of each slot's vector, 0 where it has none."""

@@ -213,7 +213,8 @@ class SqliteIndex:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
             said = ask.signals(self._db, corpus, self.vectors.over(corpus), search, seq, self.generation)
-            return replace(said, detail=self._guarded(said.detail), feedback=self._guarded(said.feedback))
+            guarded = self._guarded
+            return replace(said, detail=guarded(said.detail), feedback=guarded(said.feedback), echo=guarded(said.echo))
 
     def _guarded(self, call: Callable[P, T]) -> Callable[P, T]:
         """`call` with the errors of this index: what is asked later reads rows as well."""

@@ -66,6 +66,10 @@ class Vectors:
         at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         return np.where(self._sorted[at] == keys, self._order[at], -1)
 
+    def codes(self, rows: Ints) -> NDArray[np.int8] | None:
+        """The codes of these rows, None where only signs are held."""
+        return self._codes[rows] if self.is_exact else None
+
     def similarities(self, question: Floats) -> Floats:
         """The cosine of every row with the unit vector `question`; estimates where only signs are held."""
         if not self.is_exact:
