@@ -13,7 +13,8 @@ from typing import Any
 from holdfast.config import Config
 from holdfast.engine import read as reading
 from holdfast.engine.carry import export, salvage
-from holdfast.engine.embed import embed, embed_quietly
+from holdfast.engine.detached import Detached
+from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
 from holdfast.engine.look import look_first
 from holdfast.engine.parse import parse_file
 from holdfast.engine.rank import By, Mode
@@ -34,7 +35,9 @@ class Vault:
     def __init__(self, workspace: Workspace) -> None:
         """For `open`; call that."""
         self._ws = workspace
-        self._stopgap = Stopgap(workspace)
+        self._detached = Detached(workspace)
+        self._stopgap = Stopgap(workspace, self._detached)
+        self._embedding: Embedding | None = None
 
     @classmethod
     def open(
@@ -122,6 +125,15 @@ class Vault:
         """
         return embed(self._ws, progress, stop)
 
+    def keep_embedding(self) -> None:
+        """Embed what comes in, in a thread of this process, until the vault is closed; for programs that stay.
+
+        What a sync brings in is found by meaning about a second later. What hinders is counted in `status`.
+        """
+        if self._embedding is None:
+            self._embedding = Embedding(self._ws)
+            self._embedding.start()
+
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
         """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""
         return export(self._ws, os.fspath(path))
@@ -155,10 +167,13 @@ class Vault:
         `mode` is hybrid (words and meaning), keyword, vector or bm25; hits with a cosine below `min_similarity`, or
         without one, are left out where it is given; `explain` puts every signal into each hit's `why`.
         """
-        return recall(
+        answer = recall(
             self._ws, self._stopgap, question, k=k, budget=budget, by=by, look=sync, mode=mode,
             min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
+        if sync and self._embedding is None and is_behind(self._ws, answer.receipt.vectors):
+            self._detached.start("embed")
+        return answer
 
     def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:
         """A note by path, permalink, memory://permalink, unique title or path:line:count."""
@@ -222,6 +237,9 @@ class Vault:
         return status(self._ws)
 
     def close(self) -> None:
+        if self._embedding is not None:
+            self._embedding.stop()
+            self._embedding = None
         self._stopgap.close()
         self._ws.release()
 

@@ -357,7 +357,8 @@ class Starved:
     gives_sentence = False
 
     def __init__(self, room: int) -> None:
-        self.room, self.tried = room, [0][:0]
+        self.room = room
+        self.tried: list[int] = []
         self.tokenizer = network.Network(local.PACKAGED, 1).tokenizer
 
     def run(self, batch: Sequence[Tokens], with_lines: bool) -> list[States]:
@@ -396,7 +397,6 @@ text = "word " * 250
 try:
     made.encode([Input(text, 0, len(text), False, b"")] * 2)
 except MemoryBudget as e:
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2) if False else None
     print("MemoryBudget", e.hint)
 """
 

@@ -172,14 +172,16 @@ def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
     zygote = Zygote()
     killed = half_made = 0
     try:
-        for n in range(KILLS):
+        for n in range(2 * KILLS):
+            if killed == KILLS:
+                break
             name = f"fake{n // 3}"  # now and then another embedder, so that all is made anew
             verb = "rebuild" if n % 7 == 6 else "embed" if n % 7 == 3 else "sync"
             notice(place, seen)
-            killed += zygote.kill_a_sync(place, name, verb, rng.uniform(0.005, 0.35))
+            killed += zygote.kill_a_sync(place, name, verb, rng.uniform(0.005, 0.25))
             assert_nothing_half_done(place, seen)
             with opened(place, FakeEmbedder(name=name)) as vault:
-                assert vault.recall("tomatoes", sync=False).hits
+                assert vault.recall("tomatoes", sync=False).receipt.in_scope.chunks
                 index = vault._ws.index()
                 if index is not None and (id_ := index.vectors.find(f"{name}:32")):
                     half_made += 0 < index.vectors.ready(id_) < index.counts().chunks
@@ -193,7 +195,8 @@ def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
             place.fill(150, seed=n, words=60)
     finally:
         zygote.close()
-    assert killed >= KILLS * 2 // 3, f"only {killed} of {KILLS} were at work when they were killed"
+    print(killed, half_made)
+    assert killed >= KILLS * 2 // 3, f"only {killed} were at work when they were killed"
     assert half_made >= KILLS // 6, "they are killed while they embed"
     fake = FakeEmbedder(name="last")
     with opened(place, fake) as vault:

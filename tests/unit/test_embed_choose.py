@@ -38,7 +38,7 @@ def test_threads_are_as_asked() -> None:
     "settings",
     [
         Settings(""),
-        Settings("local:"[:-1] + "e"),
+        Settings("locale"),
         Settings("none:x"),
         Settings("onnx:"),
         Settings("onnx:/no/such/folder"),

@@ -210,7 +210,9 @@ def synced(done: Synced, explain: bool) -> str:
         if count
     ]
     what = ", ".join(words) or "nothing changed"
-    lines = [f"{what}; {_count(done.notes, 'note')}, {_count(done.chunks, 'chunk')} in {done.seconds:.2f} s"]
+    vectors = f", {_count(done.vectors.ready, 'vector')}" if done.vectors.ready else ""
+    counted = f"{_count(done.notes, 'note')}, {_count(done.chunks, 'chunk')}{vectors}"
+    lines = [f"{what}; {counted} in {done.seconds:.2f} s", *(f"! {_line(x)}" for x in done.degraded)]
     loud = {r: n for r, n in done.skipped.items() if r not in ("hidden", "ignored")}
     if explain:
         lines += [f"  {n:,} {reason.replace('_', ' ')}" for reason, n in sorted(done.skipped.items())]
@@ -235,7 +237,8 @@ def answer(found: Answer, root: str, explain: bool) -> str:
         what = f"the newest {len(found.hits)} of {r.in_scope.chunks:,} passages"
     else:
         what = f"{len(found.hits)} of {r.matched:,} matching passages"
-    line = f"{what} in {_count(r.in_scope.notes, 'note')}; index {fresh}"
+    vectors = f", {r.vectors.ready:,} of {r.vectors.total:,} vectors" if r.vectors.ready else ""
+    line = f"{what} in {_count(r.in_scope.notes, 'note')}; index {fresh}{vectors}"
     lines.append(_style(line, "2"))
     lines += [_style(f"! {_line(x)}", "33") for x in r.degraded]
     return "\n".join(lines)
@@ -278,6 +281,7 @@ def status(found: Status) -> str:
         f"vault      {_line(vault['path'])}: {_count(vault['notes'], 'note')}, {_size(vault['bytes'])}",
         f"index      {_size(index['bytes'])} in {index['files']} files (bound {_size(index['bound_bytes'])})",
         f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
+        f"vectors    {index['vectors']['ready']:,} of {index['vectors']['total']:,} ({index['embedder'] or 'none yet'})",
         f"           {_line(index['path'])}",
         f"proven     {found.proven_at or 'never'}",
         f"set aside  {found.quarantined['count']}",

@@ -15,7 +15,7 @@ from holdfast.engine.breaker import open_breaker, reset, trip
 from holdfast.engine.carry import salvage_quarantine
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, NoteError, ResourceFault, VaultBusy
+from holdfast.errors import EmbedderDown, EmbedderWrong, HoldfastError, IndexFault, NoteError, ResourceFault, VaultBusy
 from holdfast.files import notes
 from holdfast.index.base import Index
 from holdfast.index.vectors.codes import rows
@@ -29,6 +29,9 @@ FIRST_BATCH = 16
 """So that what was written last is found by meaning first."""
 
 BATCH_CHARS = 128 * 1024
+PASSED = "embedded_seq"
+"""The change number at which all that could be embedded was, and by which embedder."""
+
 ORPHANS_KEPT = 1_000
 ORPHANS_SHARE = 0.5
 
@@ -87,6 +90,7 @@ class _Job:
             self.id = self.index.vectors.find(self.embedder.identity)
         self._done, self._total = self.ready().ready, self.index.counts().chunks
         skipped: set[int] = set()
+        seq = self.index.counts().seq
         while not self.stop.is_set():
             todo = [n for n in self.index.vectors.lacking_notes(self.id or 0) if n not in skipped]
             if not todo:
@@ -97,6 +101,8 @@ class _Job:
                     return
         self.left = len(skipped)
         self._settle()
+        if not self.stop.is_set():
+            self.index.put_meta({PASSED: _passed(self.embedder, seq)})
 
     def ready(self) -> Ready:
         ready = self.index.vectors.ready(self.id) if self.id is not None else 0
@@ -165,9 +171,42 @@ class _Job:
             self.progress(min(self._done, self._total), self._total)
 
 
-def is_embedding(ws: Workspace) -> bool:
-    """Whether some process embeds this vault now."""
-    return ws.embed_holder() is not None
+def is_behind(ws: Workspace, vectors: Ready) -> bool:
+    """Whether the vectors lack chunks that came in since the last time they were made, and nobody makes them now."""
+    index, embedder = ws.index(), ws.embedder()
+    if index is None or embedder is None or not 0 < vectors.ready < vectors.total:
+        return False
+    if index.meta(PASSED) == _passed(embedder, index.counts().seq) or open_breaker(
+        index, embedder.identity, ws.fs.time_ns()
+    ):
+        return False
+    return ws.embed_holder() is None
+
+
+def _passed(embedder: Embedder, seq: int) -> str:
+    return f"{seq} {embedder.identity}"
+
+
+class Embedding(threading.Thread):
+    """Embeds what comes in as long as the process stays."""
+
+    EVERY_S = 1.0
+
+    def __init__(self, ws: Workspace) -> None:
+        super().__init__(name="holdfast-embed", daemon=True)
+        self._ws, self._ended = ws, threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(self.EVERY_S):
+            try:
+                embed_quietly(self._ws, None, self._ended)
+            except HoldfastError as e:
+                self._ws.count(f"embed_{e.kind}")
+
+    def stop(self) -> None:
+        """Returns once the batch at hand is stored."""
+        self._ended.set()
+        self.join()
 
 
 def embed_quietly(
@@ -183,7 +222,10 @@ def embed_quietly(
             return None
         live = index.vectors.live()
         is_live = live is not None and live.identity == embedder.identity
-        if live is not None and is_live and index.vectors.ready(live.id) == index.counts().chunks:
+        counts = index.counts()
+        if live is not None and is_live and index.vectors.ready(live.id) == counts.chunks:
+            return None
+        if index.meta(PASSED) == _passed(embedder, counts.seq):
             return None
         rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
         if rest is not None:

@@ -6,10 +6,9 @@ it is needed. A rebuild of the real one is started in the background.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 
+from holdfast.engine.detached import Detached
 from holdfast.engine.sync import scan_into
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexTooNew
@@ -43,11 +42,10 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
 class Stopgap:
     """The index in memory of one open vault, made when it is first needed."""
 
-    def __init__(self, ws: Workspace) -> None:
-        self._ws = ws
+    def __init__(self, ws: Workspace, detached: Detached) -> None:
+        self._ws, self._detached = ws, detached
         self._guard = threading.Lock()
         self._index: SqliteIndex | None = None
-        self._child: subprocess.Popen[bytes] | None = None
         self.behind: int | None = None
 
     def index(self, degraded: list[str], *, rebuild: bool = True) -> Index:
@@ -64,37 +62,9 @@ class Stopgap:
         if done.behind is None or done.behind:
             total = "all" if done.behind is None else f"{done.notes + done.behind:,}"
             degraded.append(f"scanned {done.notes:,} of {total} notes within {self._ws.config.scan_s:g} s")
-        if rebuild:
-            self._start_rebuild(degraded)
+        if rebuild and self._ws.config.background:
+            degraded.append(self._detached.start("sync") or "a sync in the background is building the index")
         return index
-
-    def _start_rebuild(self, degraded: list[str]) -> None:
-        if not self._ws.config.background or (self._child is not None and self._child.poll() is None):
-            return
-        command = [
-            sys.executable,
-            "-m",
-            "holdfast",
-            "sync",
-            "--vault",
-            self._ws.root,
-            "--state-dir",
-            self._ws.state_dir,
-        ]
-        try:
-            self._child = subprocess.Popen(  # noqa: S603
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                close_fds=True,
-            )
-        except OSError as e:
-            self._ws.count("background_sync_failed")
-            degraded.append(f"a sync in the background could not be started: {e.strerror}")
-            return
-        degraded.append("a sync in the background is building the index")
 
     def close(self) -> None:
         if self._index is not None:
