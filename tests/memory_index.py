@@ -362,6 +362,7 @@ class MemoryIndex:
                 dict(zip([notes[i] for i in best.tolist()], weights.tolist(), strict=True)),
                 [notes[i] for i in pool.tolist()], stop,
             ),
+            echo=lambda best, pool: np.zeros(len(pool), dtype=np.float32),
             remarks=tuple(remarks),
         )  # fmt: skip
 
@@ -628,3 +629,165 @@ def _distance(a: str, b: str) -> int:
             if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
                 d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
     return d[len(a), len(b)]
+
+
+# The weights, written down a second time like the constants above: of passages, of turns among each other, of notes;
+# what feedback counts in words and in meaning, and the forest of the second look.
+_WORDS_OF_TURNS = {"near": 1.0, "own": 0.2, "note": 0.3}
+_WHO = {"speaker": 0.4, "present": 0.7}
+_Weights = dict[str, float]
+WEIGHTS: dict[str, tuple[_Weights, _Weights, _Weights, float, float, str | None]] = {
+    "hybrid": (
+        {"near": 1.0, "own": 0.5, "note": 1.0, "dense": 1.5}, {**_WORDS_OF_TURNS, "dense": 1.0, **_WHO},
+        {"note": 1.0, "dense": 1.0}, 0.75, 1.0, "turns",
+    ),
+    "keyword": (
+        {"near": 1.0, "own": 0.5, "note": 1.0}, {**_WORDS_OF_TURNS, **_WHO}, {"note": 1.0}, 0.75, 0.0, "turns-keyword",
+    ),
+    "vector": ({"dense": 1.0}, {}, {"dense": 1.0}, 0.0, 0.0, None),
+    "bm25": ({"own": 1.0}, {}, {"note": 1.0}, 0.0, 0.0, None),
+}  # fmt: skip
+POOL = {"passage": 100, "note": 300}
+FEEDBACK_FROM, FEEDBACK_POOL = 3, 50
+TALK_NOTE, TALK_PRESENT = np.float32(0.5), np.float32(0.7)
+
+
+@dataclass(frozen=True)
+class Top:
+    """One passage as the naive ranking has it."""
+
+    score: float
+    key: bytes
+    ord: int
+    note: int
+
+
+def rank_all(
+    index: Any, asked: Search | Question, by: Literal["passage", "note"] = "passage", mode: str = "keyword"
+) -> list[Top]:
+    """Every chunk in scope (or one of every note) in order of its score, by plain loops over the signals.
+
+    How the second look judges one turn beside another is the engine's own (tests/unit/test_turns.py, test_forest.py);
+    which turns it looks at and what becomes of its judgement is worked out here again.
+    """
+    question = asked if isinstance(asked, Question) else _question(index, asked)
+    s = index.signals(question.search)
+    return _Naive(s, question, mode, index.keys(s.notes.tolist())).tops(by) if len(s.notes) else []
+
+
+def _question(index: Any, search: Search) -> Question:
+    content = len(search.words) + len(search.prefixes) - len(search.names)
+    return Question(" ".join(search.words), search, content, (), index.counts().chunks, None)
+
+
+class _Naive:
+    def __init__(self, s: Signals, question: Question, mode: str, keys: Mapping[int, bytes]) -> None:
+        self.s, self.question, self.mode = s, question, mode
+        self.key = [keys[n] for n in s.notes.tolist()]
+        near, note = _normal(s.near), _normal(s.note)
+        dense = [d if known else n for d, n, known in zip(_normal(s.dense), near, s.is_known.tolist(), strict=True)]
+        self.note_parts = {"note": note, "dense": _normal(s.note_dense)}
+        self.owner = s.owner.tolist()
+        self.parts = {
+            "near": near, "own": _normal(s.own), "note": [note[o] for o in self.owner], "dense": dense,
+            "speaker": list(s.speaks), "present": [s.present[o] for o in self.owner],
+        }  # fmt: skip
+        passages, turns_, self.of_notes, self.of_feedback, self.of_echo, self.forest = WEIGHTS[mode]
+        total = sum(passages.values())
+        self.base = [np.float32(passages.get("note", 0.0) / total) * x for x in note]
+        self.first, self.talk = [], []
+        for i in range(len(self.owner)):
+            first, talk = np.float32(0), np.float32(0)
+            for name, weight in passages.items():
+                first += np.float32(weight / total) * self.parts[name][i]
+            for name, weight in turns_.items():
+                talk += np.float32(weight) * self.parts[name][i]
+            self.first.append(first)
+            self.talk.append(talk if s.is_turn[i] else np.float32(0))
+
+    def tops(self, by: Literal["passage", "note"]) -> list[Top]:
+        found = [i for i in range(len(self.owner)) if self.s.is_turn[i]] if self.forest else []
+        found.sort(key=lambda i: (-self.talk[i], self.key[self.owner[i]], int(self.s.ord[i])))
+        pool = found[: POOL[by]]
+        judged = self._judge(pool) if len(pool) > 1 else {}
+        out = self._passages(judged) if by == "passage" else self._notes(judged)
+        return sorted(out, key=lambda t: (-t.score, t.key, t.ord))
+
+    def _judge(self, pool: list[int]) -> dict[int, np.float32]:
+        """What the second look says of each turn, in the order of the pool."""
+        parts = {name: np.array(values, dtype=np.float32) for name, values in self.parts.items()}
+        talk, at = np.array(self.talk, dtype=np.float32), np.array(pool, dtype=np.int64)
+        columns = turns.signals_of(self.s, parts, talk, at, self.question)
+        return dict(zip(pool, forest.load(str(self.forest)).judge(columns, talk[at]), strict=True))
+
+    def _passages(self, judged: dict[int, np.float32]) -> list[Top]:
+        final = dict(enumerate(self.first))
+        better = sorted(judged, key=lambda i: -judged[i])
+        for i, place in zip(better, sorted((self.first[i] for i in judged), reverse=True), strict=True):
+            final[i] = place
+        scores = {(self.owner[i], int(self.s.ord[i])): value for i, value in final.items()}
+        for place, size in enumerate(self.s.sizes.tolist()):
+            for ord_ in range(size):
+                if (place, ord_) not in scores and self.base[place] > 0 and self.s.in_scope(place, ord_):
+                    scores[place, ord_] = self.base[place]
+        return [self._top(value, place, ord_) for (place, ord_), value in scores.items()]
+
+    def _notes(self, judged: dict[int, np.float32]) -> list[Top]:
+        score = []
+        total = np.float32(sum(self.of_notes.values()))
+        for place in range(len(self.key)):
+            value = np.float32(0)
+            for name, weight in self.of_notes.items():
+                value += np.float32(weight) / total * self.note_parts[name][place]
+            score.append(value)
+        score = [a + b for a, b in zip(score, self._feedback(score), strict=True)]
+        if judged:
+            score = self._deal_notes(score, judged)
+        return [self._top(value, place, self._speaks_for(place, judged)) for place, value in enumerate(score)]
+
+    def _feedback(self, score: list[np.float32]) -> list[np.float32]:
+        out = [np.float32(0)] * len(score)
+        pool = [p for p in range(len(score)) if not self.s.is_talk[p]]
+        pool = sorted(pool, key=lambda p: (-score[p], self.key[p]))[:FEEDBACK_POOL]
+        best = pool[:FEEDBACK_FROM]
+        if self.of_feedback and len(pool) > FEEDBACK_FROM and min(score[p] for p in best) > 0:
+            weights = np.array([score[p] for p in best], dtype=np.float32)
+            said = self.s.feedback(np.array(best), weights / weights.sum(), np.array(pool), stop_terms())
+            for p, value in zip(pool, _normal(said), strict=True):
+                out[p] = np.float32(self.of_feedback / sum(self.of_notes.values())) * value
+            if self.of_echo and self.question.asked is not None:
+                for p, value in zip(pool, _normal(self.s.echo(np.array(best), np.array(pool))), strict=True):
+                    out[p] += np.float32(self.of_echo / sum(self.of_notes.values())) * value
+        return out
+
+    def _deal_notes(self, score: list[np.float32], judged: dict[int, np.float32]) -> list[np.float32]:
+        said = np.exp(np.array([judged[i] - max(judged.values()) for i in judged], dtype=np.float32))
+        mass = np.zeros(len(score), dtype=np.float32)
+        for i, value in zip(judged, said, strict=True):
+            mass[self.owner[i]] += value
+        with np.errstate(divide="ignore"):
+            value = np.log(mass)
+        for p in range(len(score)):
+            value[p] += TALK_NOTE * (self.note_parts["note"][p] + TALK_PRESENT * self.s.present[p])
+        talks = [p for p in range(len(score)) if self.s.is_talk[p]]
+        places = sorted((score[p] for p in talks), reverse=True)
+        out = list(score)
+        for p, place in zip(sorted(talks, key=lambda p: (-value[p], -score[p], self.key[p])), places, strict=True):
+            out[p] = place
+        return out
+
+    def _speaks_for(self, place: int, judged: dict[int, np.float32]) -> int:
+        """The chunk that a note shows: the best of the turns looked at again, else its best, else its first."""
+        mine = [i for i in range(len(self.owner)) if self.owner[i] == place]
+        if not mine:
+            return next((o for o in range(int(self.s.sizes[place])) if self.s.in_scope(place, o)), 0)
+        best = min(mine, key=lambda i: (i not in judged, -judged.get(i, self.first[i]), int(self.s.ord[i])))
+        return int(self.s.ord[best])
+
+    def _top(self, score: np.float32, place: int, ord_: int) -> Top:
+        return Top(float(score), self.key[place], ord_, int(self.s.notes[place]))
+
+
+def _normal(values: Any) -> list[np.float32]:
+    top = max(values.tolist(), default=0.0)
+    return [np.float32(v) / np.float32(top) if top > 0 else np.float32(0) for v in values]

@@ -525,6 +525,16 @@ class TestOtherHindrances:
             vault.sync()
             assert_vectors_are_true(vault, fake)
 
+    def test_a_note_that_could_not_be_read_once_is_embedded_by_the_next_sync(self, place: Place) -> None:
+        fake, fs = FakeEmbedder(), FaultyFS()
+        with opened(place, fake, fs) as vault:
+            vault.sync(vectors=False)
+            fs.faults = [Fault(call="open_read", path="d3/n3.md", error=errno.EIO)]
+            made = vault.embed()
+            assert (made.left, made.vectors.total - made.vectors.ready) == (1, 1)
+            assert vault.sync().vectors.ready == made.vectors.total
+            assert_vectors_are_true(vault, fake)
+
     def test_a_chunk_whose_input_is_damaged_keeps_nobody_busy_for_ever(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -195,7 +195,6 @@ def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
             place.fill(150, seed=n, words=60)
     finally:
         zygote.close()
-    print(killed, half_made)
     assert killed >= KILLS * 2 // 3, f"only {killed} were at work when they were killed"
     assert half_made >= KILLS // 6, "they are killed while they embed"
     fake = FakeEmbedder(name="last")
@@ -243,11 +242,11 @@ def readable(path: str) -> tuple[set[bytes], list[str]]:
     db = apsw.Connection(copy, flags=apsw.SQLITE_OPEN_READONLY)
     out: set[bytes] = set()
     names: list[str] = []
-    for sql, into in [("select identity from embedder", names.append)] + [
+    for sql, into in [("select identity, dimension from embedder", names.append)] + [
         (f"select input from vector where id = {i}", out.add) for i in range(1, 3_000)
     ]:
         try:
-            for (value,) in db.execute(sql).fetchall():
+            for value, *_ in db.execute(sql).fetchall():
                 into(value)  # type: ignore[operator]
         except apsw.Error:
             continue

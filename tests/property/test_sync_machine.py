@@ -1,5 +1,7 @@
 """Whatever is done to a vault, and however its syncs die: after the next sync the index is what a rebuild makes.
 
+Vectors too: they are made by an embedder that gives every text its own bits, never twice for one text.
+
 A hypothesis state machine over a real folder. `HOLDFAST_STEPS=20000 pytest tests/property` runs that many steps, with
 another seed each time; the default is short and always the same.
 """
@@ -10,6 +12,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from typing import Any
 
 import pytest
@@ -18,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from holdfast import Config, Vault
+from holdfast.engine.question import make_question
 from holdfast.engine.record import read_note
-from holdfast.engine.scope import make_search
 from holdfast.engine.sync import scan_into
 from holdfast.errors import HoldfastError, PathNotAllowed
 from holdfast.files.fs import FileSystem
@@ -27,11 +30,15 @@ from holdfast.model import key_path, show_path
 from holdfast.results import Answer
 from holdfast.text.query import parse_query
 from tests.dump import differences, dump
+from tests.fake_embedder import FakeEmbedder, assert_vectors_are_true, inputs_of, use
 from tests.fault.faulty_fs import Fault, Killed
 from tests.fault.mortal_fs import Mortal
 from tests.memory_index import MemoryIndex, rank_all
 
-CONFIG = Config(background=False, batch_notes=4, overlay_chunks=5, overlay_first=7, lock_wait_s=0.5, look_ms=5_000)
+CONFIG = Config(
+    background=False, batch_notes=4, overlay_chunks=5, overlay_first=7, lock_wait_s=0.5, look_ms=5_000, embed_batch=3,
+    embedder="none",
+)  # fmt: skip
 STEPS = int(os.environ.get("HOLDFAST_STEPS", "0"))
 SHRINKS = os.environ.get("HOLDFAST_SHRINK", "0") != "0"
 """Making a failing history short takes minutes; by default it is printed as it came."""
@@ -72,6 +79,8 @@ QUESTIONS = [
     "as_of:2026 tomatoes",
 ]  # fmt: skip
 
+MEANT = ["tomatoes in the garden", "water early"]
+
 places = st.tuples(st.sampled_from(FOLDERS), st.sampled_from(NAMES)).map("".join)
 bodies = st.builds(
     lambda header, parts: header + b"".join(parts),
@@ -90,6 +99,10 @@ class SyncMachine(RuleBasedStateMachine):
         os.mkdir(self.root)
         self.serial = 0
         self.vault: Vault | None = None
+        self.fake = FakeEmbedder(16, "model 0")
+        self.changes = 0
+        self.seen: set[bytes] = set()
+        """Every input that this embedder could be given."""
 
     @initialize(has_id=st.booleans())
     def begin(self, has_id: bool) -> None:
@@ -98,7 +111,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self, fs: FileSystem | None = None) -> Vault:
-        self.vault = Vault.open(self.root, state_dir=f"{self.base}/state", config=CONFIG, fs=fs, environ={"_": "_"})
+        vault = Vault.open(self.root, state_dir=f"{self.base}/state", config=CONFIG, fs=fs, environ={"_": "_"})
+        self.vault = use(vault, self.fake)
         return self.vault
 
     def teardown(self) -> None:
@@ -250,7 +264,9 @@ class SyncMachine(RuleBasedStateMachine):
     def sync(self) -> None:
         assert self.vault is not None
         self.make_sure_there_is_something()
-        self.vault.sync()
+        done = self.vault.sync()
+        assert not done.degraded
+        assert (done.vectors.ready, done.vectors.total) == (done.chunks, done.chunks)
         self.compare_with_a_rebuild()
 
     @rule(checksum=st.booleans())
@@ -264,9 +280,65 @@ class SyncMachine(RuleBasedStateMachine):
     def hinted_sync(self, paths: list[str]) -> None:
         assert self.vault is not None
         try:
-            self.vault.sync(paths=tuple(paths))
+            self.vault.sync(paths=tuple(paths), vectors=False)
         except PathNotAllowed:
             note("through a link")
+
+    @rule(after=st.integers(1, 3))
+    def embed_a_little(self, after: int) -> None:
+        """Stopped after a few batches: what was made is kept, and is true."""
+        assert self.vault is not None
+        self.make_sure_there_is_something()
+        self.vault.sync(vectors=False)
+        stop = threading.Event()
+        until = self.fake.encodes + after
+        self.fake.hook = lambda inputs: stop.set() if self.fake.encodes == until else None
+        try:
+            done = self.vault.embed(stop=stop)
+        finally:
+            self.fake.hook = lambda inputs: None
+        assert stop.is_set() or done.vectors.ready == done.vectors.total
+        self.check_vectors(complete=not stop.is_set())
+
+    @rule(at=st.integers(1, 3), where=st.sampled_from(["encode", "insert or ignore into vector", "commit", "delete"]))
+    def embed_and_die(self, at: int, where: str) -> None:
+        """The process dies while it embeds, before or within a transaction, or while it drops what it left behind."""
+        assert self.vault is not None
+        self.make_sure_there_is_something()
+        self.vault.sync(vectors=False)
+        left = at
+
+        def die(sql: str) -> None:
+            nonlocal left
+            if where in sql:
+                left -= 1
+                if not left:
+                    raise Killed(where)
+
+        self.fake.hook = lambda inputs: die("encode")
+        index = index_of(self.vault)
+        index._write_db().exec_trace = lambda cursor, sql, bindings: die(sql) or True
+        try:
+            self.vault.embed()
+        except (Killed, HoldfastError) as e:
+            note(f"died at {where} {at}: {e!r}")
+            if not isinstance(e.__cause__ or e, Killed):
+                raise
+        finally:
+            self.fake.hook = lambda inputs: None
+            index.close()
+            self.vault._stopgap.close()
+            self.vault = None
+            self.open()
+        self.check_vectors(complete=False)
+
+    @rule(dimension=st.sampled_from([16, 16, 24]))
+    def change_embedder(self, dimension: int) -> None:
+        assert self.vault is not None
+        self.changes += 1
+        self.fake, self.seen = FakeEmbedder(dimension, f"model {self.changes}"), set()
+        self.vault.close()
+        self.open()
 
     @rule(question=st.sampled_from(QUESTIONS), look=st.booleans(), by=st.sampled_from(["passage", "note"]))
     def recall(self, question: str, look: bool, by: Any) -> None:
@@ -281,6 +353,7 @@ class SyncMachine(RuleBasedStateMachine):
         assert self.vault is not None
         self.make_sure_there_is_something()
         self.vault.rebuild()
+        self.vault.sync()
         self.compare_with_a_rebuild()
 
     @rule()
@@ -330,7 +403,7 @@ class SyncMachine(RuleBasedStateMachine):
         with Vault.open(
             self.root, state_dir=f"{self.base}/fresh-{self.serial}", config=CONFIG, environ={"_": "_"}
         ) as fresh:
-            fresh.sync()
+            use(fresh, FakeEmbedder(self.fake.dimension, self.fake.name)).sync()
             self.compare(fresh)
         shutil.rmtree(f"{self.base}/fresh-{self.serial}")
 
@@ -338,23 +411,38 @@ class SyncMachine(RuleBasedStateMachine):
         assert self.vault is not None
         mine, theirs = (dump(index_of(v)) for v in (self.vault, fresh))
         assert mine == theirs, "\n".join(differences(mine, theirs))
+        self.check_vectors(complete=True)
         oracle = MemoryIndex()
         scan_into(fresh._ws, oracle, 60_000)  # type: ignore[arg-type]
         for question in QUESTIONS:
             for by in ("passage", "note"):
-                answer = self.vault.recall(question, by=by, sync=False, budget=100_000)  # type: ignore[arg-type]
-                other = fresh.recall(question, by=by, sync=False, budget=100_000)  # type: ignore[arg-type]
-                assert shown(answer) == shown(other), question
+                how: Any = {"by": by, "sync": False, "budget": 100_000}
+                answer = self.vault.recall(question, mode="keyword", **how)
+                assert shown(answer) == shown(fresh.recall(question, mode="keyword", **how)), question
                 self.check_texts(answer, is_fresh=True)
                 self.compare_with_oracle(answer, oracle, question, by)
+        for question in MEANT:
+            answer, other = (v.recall(question, mode="vector", sync=False, budget=100_000) for v in (self.vault, fresh))
+            assert [h.similarity for h in answer.hits] == pytest.approx([h.similarity for h in other.hits], abs=2e-4)
+            assert answer.hits
+            self.check_texts(answer, is_fresh=True)
+
+    def check_vectors(self, *, complete: bool) -> None:
+        """All vectors are of the texts they say; no text was embedded twice, or that no note had."""
+        assert self.vault is not None
+        self.seen |= {x.digest for inputs in inputs_of(self.vault).values() for x in inputs}
+        assert_vectors_are_true(self.vault, self.fake, complete=complete)
+        assert self.fake.encoded.keys() <= self.seen
+        assert max(self.fake.encoded.values(), default=1) == 1
 
     def compare_with_oracle(self, answer: Answer, oracle: MemoryIndex, question: str, by: Any) -> None:
-        search = make_search(parse_query(question, oracle.has_field))
+        asked = make_question(parse_query(question, oracle.has_field), oracle, None, 0.0)  # type: ignore[arg-type]
+        search = asked.search
         if not (search.words or search.prefixes or search.phrases):
             places = oracle.newest(search, 10).places
             assert [line(oracle, *p) for p in places] == [(h.path, h.line) for h in answer.hits]
             return
-        tops = rank_all(oracle, search, by)
+        tops = rank_all(oracle, asked, by)
         assert [t.score for t in tops[:10]] == pytest.approx([h.score for h in answer.hits], abs=2e-4), question
         scores: dict[tuple[str, int], list[float]] = {}
         for t in tops:

@@ -1,4 +1,4 @@
-"""Models that others export: which output is used, what is pooled, and that the tokenizer file's settings do not apply."""
+"""Models that others export: which output is used and what is pooled; settings in the tokenizer file do not apply."""
 
 from __future__ import annotations
 

@@ -275,14 +275,15 @@ def listing(found: Listing) -> str:
 def status(found: Status) -> str:
     """Health and sizes, one fact a line."""
     vault, index = found.vault, found.index
+    ready, total = index["vectors"]["ready"], index["vectors"]["total"]
     lines = [
         f"health     {found.health}",
         *(f"           {_line(r.message)} {_line(r.hint)}" for r in found.reasons),
         f"vault      {_line(vault['path'])}: {_count(vault['notes'], 'note')}, {_size(vault['bytes'])}",
         f"index      {_size(index['bytes'])} in {index['files']} files (bound {_size(index['bound_bytes'])})",
         f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
-        f"vectors    {index['vectors']['ready']:,} of {index['vectors']['total']:,} ({index['embedder'] or 'none yet'})",
         f"           {_line(index['path'])}",
+        f"vectors    {ready:,} of {total:,} ({_line(index['embedder'] or 'no embedder')})",
         f"proven     {found.proven_at or 'never'}",
         f"set aside  {found.quarantined['count']}",
         *(f"           {_line(q['path'])}: {_line(q['reason'])}" for q in found.quarantined["newest"]),

@@ -127,11 +127,12 @@ class SqliteVectors:
                     db.execute("insert or replace into meta values ('ready', ?)", (self._ready,))
 
     def write_copy(self) -> None:
+        path = self._copy_path
         with self._open.reading() as db:
             live, stamps = vectors.live(db), []
             if live is not None:
                 stamps = rows(db, "select block, seq from vector_block where embedder = ? order by block", (live[0],))
-            if live is None or len(stamps) < COPY_BLOCKS:
+            if live is None or path is None or len(stamps) < COPY_BLOCKS:
                 return
             database = str(first(db, "select value from meta where key = 'database'")[0])
         have: dict[int, int] = {}
@@ -141,8 +142,6 @@ class SqliteVectors:
         stale = sum(have.get(number) != seq for number, seq in stamps)
         if stale <= len(stamps) * COPY_STALE:
             return
-        path = self._copy_path
-        assert path is not None, "an index in memory has too few blocks, or nobody embeds for it"
         copy.write(self._fs, path, database, live[0], live[2], self._blocks(live[0], live[2], stamps))
 
     def _blocks(self, embedder: int, dimension: int, stamps: list[tuple[int, int]]) -> Iterator[tuple[int, Block]]:

@@ -14,6 +14,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.errors import EmbedderWrong
 from holdfast.index.sqlite.db import first, rows
 from holdfast.index.vectors.codes import VectorRow, bits_size
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
@@ -65,6 +66,9 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
     """Store the vectors of inputs that a live chunk has, in one transaction; returns how many were stored."""
     db.execute("begin immediate")
     try:
+        dimension = int(first(db, "select dimension from embedder where id = ?", (embedder_id,))[0])
+        if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
+            raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
         next_id, seq = _counter(db, "next_vector"), _counter(db, "vector_seq") + 1
         stored, blocks = 0, set()
         for row in given:

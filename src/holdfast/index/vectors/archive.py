@@ -22,7 +22,8 @@ _MAGIC = b"HFV1"
 _HEAD = struct.Struct("<4sIII16s")
 _CRC = struct.Struct("<I")
 _PART_MAX = 1 << 20
-_BLOCK = 1 << 20
+_RECORD_MAX = _HEAD.size + 3 * _PART_MAX + _CRC.size
+_BLOCK = 4 << 20
 
 
 def write_head(file: BinaryIO, embedder: str, dimension: int) -> None:
@@ -42,7 +43,7 @@ def read_head(file: BinaryIO) -> tuple[str, int]:
             raise ValueError(line[:40])
         head = json.loads(line[len(TITLE) :])
         return str(head["embedder"]), int(head["dimension"])
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         raise UserError(
             "This is no file of vectors.", hint="Name one that `holdfast vectors export` wrote, or an index's .db file."
         ) from e
@@ -50,20 +51,25 @@ def read_head(file: BinaryIO) -> tuple[str, int]:
 
 def read_rows(file: BinaryIO) -> Iterator[VectorRow]:
     """Every record that is whole; memory is bounded by the largest record."""
-    data, at = b"", 0
+    data, at, is_end = b"", 0, False
     while True:
-        if len(data) - at < _HEAD.size + 3 * _PART_MAX + _CRC.size:
-            data, at = data[at:] + file.read(_BLOCK * 4), 0
+        # A record that begins within what is held is held whole, unless the file ends.
+        while not is_end and len(data) - at < _RECORD_MAX:
+            more = file.read(_BLOCK)
+            is_end = not more
+            data, at = data[at:] + more, 0
         found = data.find(_MAGIC, at)
         if found < 0:
-            if len(data) - at < len(_MAGIC) + _BLOCK * 4:
+            if is_end:
                 return
             at = len(data) - len(_MAGIC) + 1
-            continue
-        row, size = _row(data, found)
-        if row is not None:
-            yield row
-        at = found + size
+        elif len(data) - found < _RECORD_MAX and not is_end:
+            at = found  # behind damage: what follows is fetched first
+        else:
+            row, size = _row(data, found)
+            if row is not None:
+                yield row
+            at = found + size
 
 
 def _row(data: bytes, at: int) -> tuple[VectorRow | None, int]:

@@ -41,7 +41,9 @@ class Copy:
             head = json.loads(raw)
             if (head["database"], head["embedder"], head["dimension"]) != (database, embedder, dimension):
                 raise ValueError("the scan copy of another index")
-            self._at = {number: rest for number, *rest in head["blocks"]}
+            self._at = {number: tuple(rest) for number, *rest in head["blocks"]}
+            if not all(len(rest) == 5 and all(type(x) is int for x in rest) for rest in self._at.values()):
+                raise ValueError("a scan copy of another kind")
         except BaseException:
             fs.close(self._fd)
             raise
