@@ -49,7 +49,8 @@ def _vectors(db: Any) -> dict[Any, Any]:
         "left join embedder e on e.id = v.embedder where v.input in (select input from chunk)"
     ).fetchall()
     live = db.execute("select identity from embedder where id = (select value from meta where key = 'embedder')")
-    return {(who, input_): rest for who, input_, *rest in rows} | {"live": live.fetchall()}
+    # Of whose vectors there are none, it does not matter who would have made them.
+    return {(who, input_): rest for who, input_, *rest in rows} | {"live": live.fetchall() if rows else []}
 
 
 def _ids(data: bytes) -> list[int]:

@@ -32,7 +32,7 @@ CONTEXT = np.float32(0.25)
 class FakeEmbedder:
     """See holdfast.embed.base.Embedder.
 
-    `encoded` counts the inputs by digest, `encodes` and `asks` the calls. `fail` is raised by every call, or by the
+    `encoded` counts the inputs by digest, `encodes` and `asks` the calls; `last` has the digests of the last batch. `fail` is raised by every call, or by the
     next `fail_times`; `spoil` changes what is checked (the raw matrix, before `checked`); `hook` runs before an encode.
     """
 
@@ -44,6 +44,7 @@ class FakeEmbedder:
         self.dimension, self.name, self.tokens, self.sleep_s = dimension, name, tokens, sleep_s
         self.identity = identity or f"{name}:{dimension}"
         self.encoded: Counter[bytes] = Counter()
+        self.last: list[bytes] = []
         self.encodes = self.asks = self.closed = 0
         self.fail: Exception | None = None
         self.fail_times = -1
@@ -60,7 +61,8 @@ class FakeEmbedder:
         self._maybe_fail()
         self.hook(inputs)
         with self._guard:
-            self.encoded.update(x.digest for x in inputs)
+            self.last = [x.digest for x in inputs]
+            self.encoded.update(self.last)
         return self._encode(inputs)
 
     def ask(self, question: str) -> Asked:

@@ -632,20 +632,20 @@ def _distance(a: str, b: str) -> int:
 
 
 # The weights, written down a second time like the constants above: of passages, of turns among each other, of notes;
-# what feedback counts in words and in meaning, and the forest of the second look.
+# what feedback counts in words and in meaning, and whether turns are looked at again.
 _WORDS_OF_TURNS = {"near": 1.0, "own": 0.2, "note": 0.3}
 _WHO = {"speaker": 0.4, "present": 0.7}
 _Weights = dict[str, float]
-WEIGHTS: dict[str, tuple[_Weights, _Weights, _Weights, float, float, str | None]] = {
+WEIGHTS: dict[str, tuple[_Weights, _Weights, _Weights, float, float, bool]] = {
     "hybrid": (
         {"near": 1.0, "own": 0.5, "note": 1.0, "dense": 1.5}, {**_WORDS_OF_TURNS, "dense": 1.0, **_WHO},
-        {"note": 1.0, "dense": 1.0}, 0.75, 1.0, "turns",
+        {"note": 1.0, "dense": 1.0}, 0.75, 1.0, True,
     ),
     "keyword": (
-        {"near": 1.0, "own": 0.5, "note": 1.0}, {**_WORDS_OF_TURNS, **_WHO}, {"note": 1.0}, 0.75, 0.0, "turns-keyword",
+        {"near": 1.0, "own": 0.5, "note": 1.0}, {**_WORDS_OF_TURNS, **_WHO}, {"note": 1.0}, 0.75, 0.0, True,
     ),
-    "vector": ({"dense": 1.0}, {}, {"dense": 1.0}, 0.0, 0.0, None),
-    "bm25": ({"own": 1.0}, {}, {"note": 1.0}, 0.0, 0.0, None),
+    "vector": ({"dense": 1.0}, {}, {"dense": 1.0}, 0.0, 0.0, False),
+    "bm25": ({"own": 1.0}, {}, {"note": 1.0}, 0.0, 0.0, False),
 }  # fmt: skip
 POOL = {"passage": 100, "note": 300}
 FEEDBACK_FROM, FEEDBACK_POOL = 3, 50
@@ -692,7 +692,7 @@ class _Naive:
             "near": near, "own": _normal(s.own), "note": [note[o] for o in self.owner], "dense": dense,
             "speaker": list(s.speaks), "present": [s.present[o] for o in self.owner],
         }  # fmt: skip
-        passages, turns_, self.of_notes, self.of_feedback, self.of_echo, self.forest = WEIGHTS[mode]
+        passages, turns_, self.of_notes, self.of_feedback, self.of_echo, self.looks_again = WEIGHTS[mode]
         total = sum(passages.values())
         self.base = [np.float32(passages.get("note", 0.0) / total) * x for x in note]
         self.first, self.talk = [], []
@@ -706,7 +706,7 @@ class _Naive:
             self.talk.append(talk if s.is_turn[i] else np.float32(0))
 
     def tops(self, by: Literal["passage", "note"]) -> list[Top]:
-        found = [i for i in range(len(self.owner)) if self.s.is_turn[i]] if self.forest else []
+        found = [i for i in range(len(self.owner)) if self.s.is_turn[i]] if self.looks_again else []
         found.sort(key=lambda i: (-self.talk[i], self.key[self.owner[i]], int(self.s.ord[i])))
         pool = found[: POOL[by]]
         judged = self._judge(pool) if len(pool) > 1 else {}
@@ -718,13 +718,15 @@ class _Naive:
         parts = {name: np.array(values, dtype=np.float32) for name, values in self.parts.items()}
         talk, at = np.array(self.talk, dtype=np.float32), np.array(pool, dtype=np.int64)
         columns = turns.signals_of(self.s, parts, talk, at, self.question)
-        return dict(zip(pool, forest.load(str(self.forest)).judge(columns, talk[at]), strict=True))
+        with_vectors = "turns" if "late" in columns else "turns-pooled"
+        name = "turns-keyword" if self.question.asked is None else with_vectors
+        return dict(zip(pool, forest.load(name).judge(columns, talk[at]), strict=True))
 
     def _passages(self, judged: dict[int, np.float32]) -> list[Top]:
         final = dict(enumerate(self.first))
         better = sorted(judged, key=lambda i: -judged[i])
-        for i, place in zip(better, sorted((self.first[i] for i in judged), reverse=True), strict=True):
-            final[i] = place
+        places = sorted((self.first[i] for i in judged), reverse=True)
+        final |= dict(zip(better, places, strict=True))
         scores = {(self.owner[i], int(self.s.ord[i])): value for i, value in final.items()}
         for place, size in enumerate(self.s.sizes.tolist()):
             for ord_ in range(size):

@@ -66,7 +66,8 @@ It is a fine-tuned copy of nreimers/MiniLM-L6-H384-uncased, which is made from M
 MiniLM-L12-H384-uncased (MIT License, Copyright Microsoft Corporation).
 
 Changed for Holdfast, by tools/build_minilm.py: the weights are converted to ONNX and quantised to 8 bits, positions
-after the 256th are left out, and an output is added that projects each token's state to 64 numbers.
+after the 256th are left out, and two outputs are added: the mean of normalised states, and each token's state in 64
+numbers.
 tokenizer.json is unchanged.
 """
 

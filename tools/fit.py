@@ -1,6 +1,6 @@
 """Fit the second look (engine/turns.py) on a vault of conversations and golden questions; `make fit` runs it.
 
-    python tools/fit.py --vault DIR --golden golden-turn.jsonl [--cv] [--write] [--kind turns turns-keyword]
+    python tools/fit.py --vault DIR --golden golden-turn.jsonl [--cv] [--write] [--kind turns ...]
 
 Signals are taken from the engine itself, question by question. `--cv` first prints figures in which each conversation
 (a folder of the vault) is judged by a model that was fitted on the others. `--write` puts the models fitted on all of
@@ -29,6 +29,9 @@ from holdfast.text.query import parse_query
 from holdfast.vault import Vault
 
 WEIGHTS = Path(__file__).parents[1] / "src/holdfast/engine/weights"
+KINDS = ["turns", "turns-pooled", "turns-keyword"]
+"""With token vectors, with one vector a turn, without a model."""
+
 BEST = 100
 TREES = {
     "objective": "lambdarank", "lambdarank_truncation_level": 15, "learning_rate": 0.06, "num_leaves": forest.LEAVES,
@@ -64,7 +67,9 @@ def cases(vault: Vault, golden: Path, mode: str, names: list[str]) -> Iterator[C
         item = json.loads(line)
         wanted = {tuple(unit.rsplit(":", 2)[:2]) for unit in item["relevant"]}
         query = parse_query(item["query"], index.has_field, ws.config.query_terms)
-        asked = ask_embedder(ws, index, query.plain, []) if mode == "turns" else None
+        asked = ask_embedder(ws, index, query.plain, []) if mode != "turns-keyword" else None
+        if asked is not None and mode == "turns-pooled":
+            asked = replace(asked, tokens=None)
         question = make_question(replace(query, phrases=()), index, asked, ws.config.min_similarity)
         with index.snapshot():
             s = index.signals(question.search)
@@ -74,7 +79,8 @@ def cases(vault: Vault, golden: Path, mode: str, names: list[str]) -> Iterator[C
             rows = s.detail(pool).rows
             paths = {n: show_path(key_path(k)) for n, k in index.keys(s.notes.tolist()).items()}
         if not names:
-            names += sorted(columns)
+            # With token vectors, the line's own cosine says nothing more.
+            names += sorted(n for n in columns if not (n == "dense" and mode == "turns"))
         note = s.notes[s.owner[pool]]
         places = [(paths[n], str(r.line)) for n, r in zip(note.tolist(), rows, strict=True)]
         good = np.array([p in wanted for p in places], dtype=bool)
@@ -184,7 +190,7 @@ def main() -> None:
     p.add_argument("--state-dir")
     p.add_argument("--cv", action="store_true")
     p.add_argument("--write", action="store_true")
-    p.add_argument("--kind", nargs="+", default=["turns", "turns-keyword"], choices=["turns", "turns-keyword"])
+    p.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS)
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as scratch, Vault.open(a.vault, state_dir=a.state_dir or scratch) as vault:
         vault.sync(vectors=False)

@@ -49,6 +49,7 @@ class Config:
     embedder_key_variable: str = "HOLDFAST_EMBEDDER_KEY"
     embedder_threads: int = 2
     embedder_timeout_s: float = 30.0
+    token_vectors: bool = True  # of turns, from a local model: 64 bytes a token, and 2 points of recall
     embed_batch: int = 256  # texts in one transaction
     min_similarity: float = 0.2  # below it, a passage without a word of the question is no hit
 

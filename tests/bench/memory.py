@@ -1,4 +1,4 @@
-"""Peak memory of the sync command: with large binaries, under a limit, and as notes become more."""
+"""Peak memory of the sync command without vectors: with large binaries, under a limit, and as notes become more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 def _binaries(bench: Bench, bare: int) -> Iterator[Row]:
     vault = bench.corpus("binaries", bench.size(2_600, 500))
     for limit in (0, LIMIT_AS):
-        command = bench.command("sync", vault, bench.folder("state"), "--json")
+        command = bench.command("sync", vault, bench.folder("state"), "--no-vectors", "--json")
         ran = run(command, limit_as_bytes=limit, check=not limit)
         notes = ran.json()["notes"] if ran.code == 0 else 0
         yield Row(
@@ -36,7 +36,7 @@ def _binaries(bench: Bench, bare: int) -> Iterator[Row]:
             {"peak_mib": ran.peak_bytes / 2**20, "exit": ran.code},
         )
     try:
-        command = bench.command("sync", vault, bench.folder("state"), "--json")
+        command = bench.command("sync", vault, bench.folder("state"), "--no-vectors", "--json")
         names = opened_files(command, bench.folder("trace") / "log")
     except Skipped as e:
         yield Row(FAMILY, "binaries opened", "0", str(e), "", None)

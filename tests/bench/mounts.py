@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def measure(bench: Bench) -> Iterator[Row]:
             folder.rmdir()
     state = bench.folder("state")
     with Vault.open(source, state_dir=state) as vault:  # quickly, so that only looks are slow
-        vault.sync()
+        vault.sync(vectors=False)
         time.sleep(0.05)
-        vault.sync()
+        vault.sync(vectors=False)
     yield _no_change(bench, source, state, files, stat_s)
     yield _listed(bench, source, state, files, stat_s)
     yield from _hinted(source, state, stat_s)
@@ -55,9 +56,10 @@ def _wall(call: Callable[[], Any]) -> float:
 def _no_change(bench: Bench, source: Path, state: Path, files: int, stat_s: float) -> Row:
     fs = _mount(source, stat_s)
     with Vault.open(source, state_dir=state, fs=fs) as vault:
-        surprised = _wall(vault.sync)  # the first look at a mount that turned slow
+        look = partial(vault.sync, vectors=False)
+        surprised = _wall(look)  # the first look at a mount that turned slow
         fs.reset()
-        took = [_wall(vault.sync) for _ in range(bench.size(3, 1))]
+        took = [_wall(look) for _ in range(bench.size(3, 1))]
     looks, most = fs.looks / len(took), fs.most_a_file
     bound = files * stat_s / 64
     return Row(
@@ -75,8 +77,9 @@ def _no_change(bench: Bench, source: Path, state: Path, files: int, stat_s: floa
 def _listed(bench: Bench, source: Path, state: Path, files: int, stat_s: float) -> Row:
     fs = _mount(source, stat_s, carries=True)
     with Vault.open(source, state_dir=state, fs=fs) as vault:
-        vault.sync()
-        took = [_wall(vault.sync) for _ in range(bench.size(3, 1))]
+        look = partial(vault.sync, vectors=False)
+        look()
+        took = [_wall(look) for _ in range(bench.size(3, 1))]
     return Row(
         FAMILY,
         f"the same where the listing carries size and time, {files:,} files",
@@ -99,12 +102,12 @@ def _hinted(source: Path, state: Path, stat_s: float) -> Iterator[Row]:
             Vault.open(source, state_dir=state, fs=_mount(source, stat_s)) as vault,
             Vault.open(source, state_dir=state, fs=_mount(source, stat_s)) as other,
         ):
-            full = threading.Thread(target=other.sync)
+            full = threading.Thread(target=partial(other.sync, vectors=False))
             if busy:
                 full.start()
                 time.sleep(2 * stat_s)
             began = time.perf_counter()
-            vault.sync(paths=paths)
+            vault.sync(vectors=False, paths=paths)
             took = time.perf_counter() - began
             is_still = busy and full.is_alive()
             known = {n.path: n.digest for n in vault.list(limit=10_000, sync=False).notes}
@@ -145,7 +148,7 @@ def _first(bench: Bench, source: Path, files: int) -> Row:
     stat_s = bench.size(STAT_MS // 10, 3) / 1000
     fs = _mount(source, stat_s)
     with Vault.open(source, state_dir=bench.folder("state"), fs=fs) as vault:
-        took = _wall(vault.sync)
+        took = _wall(partial(vault.sync, vectors=False))
     bound = 2 * files * stat_s / 64
     return Row(
         FAMILY,

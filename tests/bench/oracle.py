@@ -2,7 +2,8 @@
 
 Nothing here is shared with the index but the analyzer, the chunks and the constants: no postings, no slots, no arrays.
 The definitions are those of index/lexical/score.py (BM25 of a chunk, of a chunk with its neighbours, of a note with its
-title twice) and engine/rank.py (each divided by its largest, weighted, added; ties by path, then place).
+title twice), engine/rank.py (each divided by its largest, weighted, added; ties by path, then place) and, for notes,
+index/sqlite/feedback.py (the words of the best notes asked of the best fifty). Documents only: there are no turns.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.engine.rank import NOTE_WEIGHTS, PASSAGE_WEIGHTS
+from holdfast.engine.rank import FEEDBACK_FROM, FEEDBACK_POOL, RECIPES
 from holdfast.engine.record import note_terms, read_note
 from holdfast.index.lexical import score
+from holdfast.index.sqlite.feedback import TERMS
 from holdfast.model import sort_key
 from holdfast.text.query import parse_query
+from holdfast.text.tokens import stop_terms
 
 At = TypeVar("At")
 
@@ -28,7 +31,6 @@ Place = tuple[str, int]
 # What a chunk at this distance lends to one at 0, in twentieths of its own words.
 LENDS = {0: 20, -1: 10, 1: 7, -2: 3, 2: 3}
 TITLE_TIMES = 2
-POOLING = (1.0, 0.5, 0.25)
 
 
 @dataclass
@@ -38,6 +40,9 @@ class _Note:
     chunks: list[Counter[str]]
     lines: list[tuple[int, int]]
     words: int
+
+    def count(self, term: str) -> int:
+        return TITLE_TIMES * self.title[term] + sum(c[term] for c in self.chunks)
 
 
 class Oracle:
@@ -62,21 +67,17 @@ class Oracle:
         )
         self.mean_note = sum(n.words for n in self.notes) / len(self.notes)
 
-    def rank(self, question: str, k: int, by: str) -> list[tuple[float, Place]]:
-        """The best `k` passages or notes with their scores; a note stands with chunk 0."""
+    def rank(self, question: str, k: int, by: str, seen: Mapping[str, int]) -> list[tuple[float, Place]]:
+        """The best `k` passages or notes with their scores; a note stands with chunk 0.
+
+        `seen` numbers the terms in the order in which the index met them: equal weights in feedback go by that.
+        """
         near: dict[tuple[int, int], float] = {}
         own: dict[tuple[int, int], float] = {}
         whole: dict[int, float] = {}
         for term, weight in self._words(question):
             self._add(term, weight, near, own, whole)
-        weights = NOTE_WEIGHTS if by == "note" else PASSAGE_WEIGHTS
-        parts = [
-            {at: weights[name] * value / max(values.values()) for at, value in values.items()} if values else {}
-            for name, values in (("near", near), ("own", own))
-        ]
-        top = max(whole.values(), default=1.0)
-        base = {note: weights["note"] * value / top for note, value in whole.items()}
-        rows = (self._by_note if by == "note" else self._by_passage)(parts[0], parts[1], base)
+        rows = self._by_note(whole, seen) if by == "note" else self._by_passage(near, own, whole)
         rows.sort(key=lambda r: (-r[0], sort_key(r[1][0]), r[1][1]))
         return rows[:k]
 
@@ -105,8 +106,7 @@ class Oracle:
         notes: dict[int, tuple[float, float]] = {}
         for n in self.holders[term]:
             note = self.notes[n]
-            total = TITLE_TIMES * note.title[term] + sum(c[term] for c in note.chunks)
-            notes[n] = total, note.words / self.mean_note
+            notes[n] = note.count(term), note.words / self.mean_note
             for i, chunk in enumerate(note.chunks):
                 if chunk[term]:
                     alone[n, i] = chunk[term], chunk.total() / self.mean_own
@@ -117,32 +117,67 @@ class Oracle:
         _gain(whole, notes, weight, len(self.notes), score.NOTE_K1, score.NOTE_B)
 
     def _by_passage(
-        self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], base: dict[int, float]
+        self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], whole: dict[int, float]
     ) -> list[tuple[float, Place]]:
+        weights = RECIPES["keyword"].passages
+        total = sum(weights.values())
+        parts = [_shares(signal, weights[name] / total) for name, signal in (("near", near), ("own", own))]
         return [
-            (near.get((n, i), 0.0) + own.get((n, i), 0.0) + part, (self.notes[n].path, i))
-            for n, part in base.items()
+            (sum(part.get((n, i), 0.0) for part in parts) + base, (self.notes[n].path, i))
+            for n, base in _shares(whole, weights["note"] / total).items()
             for i in range(len(self.notes[n].chunks))
         ]
 
-    def _by_note(
-        self, near: dict[tuple[int, int], float], own: dict[tuple[int, int], float], base: dict[int, float]
-    ) -> list[tuple[float, Place]]:
-        rows = []
-        for n, part in base.items():
-            passages = sorted(
-                (near.get((n, i), 0.0) + own.get((n, i), 0.0) for i in range(len(self.notes[n].chunks))), reverse=True
-            )
-            pooled = sum(share * value for share, value in zip(POOLING, passages, strict=False))
-            rows.append((sum(POOLING) * part + pooled, (self.notes[n].path, 0)))
-        return rows
+    def _by_note(self, whole: dict[int, float], seen: Mapping[str, int]) -> list[tuple[float, Place]]:
+        score = _shares(whole, 1.0)
+        best = sorted(score, key=lambda n: -score[n])[:FEEDBACK_POOL]
+        if len(best) > FEEDBACK_FROM:
+            said = self._feedback(best, {n: score[n] for n in best[:FEEDBACK_FROM]}, seen)
+            for n, value in _shares(said, RECIPES["keyword"].feedback).items():
+                score[n] += value
+        return [(value, (self.notes[n].path, 0)) for n, value in score.items()]
+
+    def _feedback(self, pool: list[int], best: dict[int, float], seen: Mapping[str, int]) -> dict[int, float]:
+        """RM3: what the words that stand out in `best`, weighted by their scores, say of each note of `pool`."""
+        weight: dict[str, float] = {}
+        for n in sorted(best):
+            note = self.notes[n]
+            terms = {t for part in (note.title, *note.chunks) for t in part}
+            share = best[n] / sum(best.values()) / sum(map(note.count, terms))
+            for t in terms - stop_terms():
+                weight[t] = weight.get(t, 0.0) + share * note.count(t)
+        # Rounded, for equal weights that were added up in another order are ties too.
+        chosen = sorted(weight, key=lambda t: (-round(weight[t], 12), seen[t]))[:TERMS]
+        total = sum(weight[t] for t in chosen)
+        out = dict.fromkeys(pool, 0.0)
+        for t in chosen:
+            found = {n: (count, self.notes[n].words / self.mean_note) for n in pool if (count := self.notes[n].count(t))}
+            gain: dict[int, float] = {}
+            _gain(gain, found, weight[t] / total, len(self.notes), score.NOTE_K1, score.NOTE_B, len(self.holders[t]))
+            for n, value in gain.items():
+                out[n] += value
+        return out
+
+
+def _shares(values: Mapping[At, float], weight: float) -> dict[At, float]:
+    """`values`, the largest of which becomes `weight`."""
+    top = max(values.values(), default=0.0)
+    return {at: weight * value / top for at, value in values.items()} if top > 0 else dict.fromkeys(values, 0.0)
 
 
 def _gain(
-    into: dict[At, float], found: Mapping[At, tuple[float, float]], weight: float, many: int, k1: float, b: float
+    into: dict[At, float],
+    found: Mapping[At, tuple[float, float]],
+    weight: float,
+    many: int,
+    k1: float,
+    b: float,
+    df: int | None = None,
 ) -> None:
-    """Okapi BM25 of one term: `found` maps what has it to (how often, its length as a share of the mean)."""
-    idf = math.log(1 + (many - len(found) + 0.5) / (len(found) + 0.5))
+    """Okapi BM25 of one term: `found` maps what has it to (how often, its length as a share of the mean); `df` of
+    `many` have it, as many as `found` unless given."""
+    df = len(found) if df is None else df
+    idf = math.log(1 + (many - df + 0.5) / (df + 0.5))
     for at, (tf, length) in found.items():
         into[at] = into.get(at, 0.0) + weight * idf * (k1 + 1) * tf / (tf + k1 * (1 - b + b * length))
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import apsw
 
-from holdfast import Vault
-from holdfast.engine.rank import rank
-from holdfast.engine.scope import make_search
+from holdfast import Config, Vault
+from holdfast.embed.base import Asked
+from holdfast.engine.question import make_question
+from holdfast.engine.rank import Mode, Ranked, rank
+from holdfast.engine.recall import SPARE
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.text.query import parse_query
 from tests.bench import synthetic
 from tests.bench.measure import Row, median, percentile
 from tests.bench.oracle import Oracle
-from tests.bench.setup import Bench, note_files
+from tests.bench.setup import Bench, index_directory, note_files
 
 FAMILY = "recall"
 
@@ -85,7 +87,7 @@ def _vault(bench: Bench, notes: int, target: int | None) -> Iterator[Row]:
     state, _ = bench.synced(vault)
     asked = questions(vault, bench.size(200, 150))
     with Vault.open(vault, state_dir=state) as opened:
-        chunks = opened.sync().chunks
+        chunks = opened.sync(vectors=False).chunks
         took = timed(asked, lambda q: opened.recall(q, k=10, sync=False))
     table = _fts5(vault)
     theirs = timed(asked, lambda q: _fts5_ask(table, q))
@@ -119,14 +121,15 @@ def _row(what: str, took: list[float], must: tuple[int, int] | None, beside: str
     )
 
 
-def answer(index: SqliteIndex, question: str, k: int) -> int:
-    """What recall asks of an index, in one snapshot; returns the number of hits."""
-    query = parse_query(question, index.has_field)
+def answer(index: SqliteIndex, text: str, k: int, asked: Asked | None = None, mode: Mode = "hybrid") -> list[Ranked]:
+    """What recall asks of an index, in one snapshot, the rows of the hits included; `asked` is what an embedder makes
+    of the question, None for words alone."""
+    question = make_question(parse_query(text, index.has_field), index, asked, Config().min_similarity)
     with index.snapshot():
-        signals = index.signals(make_search(query))
-        ranked = rank(signals, k + 8, "passage", lambda ids: {i: row.key for i, row in index.notes(ids).items()})
-        found = index.chunks([(r.note, r.ord) for r in ranked])
-        return min(len(index.notes({r.note for r in ranked})), len(found))
+        ranked = rank(index.signals(question.search), question, k + SPARE, "passage", index.keys, mode)
+        index.chunks([(r.note, r.ord) for r in ranked])
+        index.notes({r.note for r in ranked})
+        return ranked
 
 
 def _fts5(vault: Path) -> apsw.Connection:
@@ -149,13 +152,14 @@ def _exact(bench: Bench, notes: int) -> Iterator[Row]:
     state, _ = bench.synced(vault)
     oracle = Oracle(vault, note_files(vault))
     asked = questions(vault, 50, seed=2)
+    seen = _terms(state)
     with Vault.open(vault, state_dir=state) as opened:
         for by in ("passage", "note"):
             outcomes: Counter[str] = Counter()
             worst = 0.0
             for question in asked:
                 answer = opened.recall(question, k=10, budget=1_000_000, by=by, sync=False)
-                want = oracle.rank(question, 11, by)
+                want = oracle.rank(question, 11, by, seen)
                 got = [(h.score, (h.path, 0 if by == "note" else _chunk(oracle, h.path, h.line))) for h in answer.hits]
                 # Shown scores have four places.
                 worst = max([worst, *(abs(a[0] - b[0]) for a, b in zip(got, want, strict=False))])
@@ -171,6 +175,16 @@ def _exact(bench: Bench, notes: int) -> Iterator[Row]:
                 equal == len(asked),
                 {"equal": equal, "asked": len(asked), "worst": worst},
             )
+
+
+def _terms(state: Path) -> dict[str, int]:
+    """The terms of the one index there, each with its number."""
+    (path,) = index_directory(state).glob("gen-*.db")
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return dict(db.execute("select t, id from term"))
+    finally:
+        db.close()
 
 
 def _chunk(oracle: Oracle, path: str, line: int) -> int:

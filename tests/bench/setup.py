@@ -1,7 +1,7 @@
 """What the families share: corpora, cached between runs, and state directories, which are not.
 
 The corpora come from the shared benchmark data beside the repository (`../shared`, or HOLDFAST_SHARED), or from a plain
-generator of the same shape where that is absent.
+generator of the same shape where that is absent. Vectors that only serve to measure something else are kept as exports.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast import Vault
+from holdfast.embed.local import LocalEmbedder
 from tests.bench.measure import Ran, Row, holdfast_command, run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,9 +88,26 @@ class Bench:
             self._states[key] = state, self.sync(vault, state)
         return self._states[key]
 
-    def sync(self, vault: Path, state: Path, **options: str) -> Ran:
-        """One `holdfast sync` as a command."""
-        return run(self.command("sync", vault, state, "--json"), env=options)
+    def sync(self, vault: Path, state: Path, *more: str, **options: str) -> Ran:
+        """One `holdfast sync` as a command, without vectors: they have families of their own."""
+        return run(self.command("sync", vault, state, "--no-vectors", "--json", *more), env=options)
+
+    def vectors(self, name: str) -> Path:
+        """Where vectors of that name are kept between runs, those of another model elsewhere."""
+        digest = LocalEmbedder().identity.rpartition(":")[2]
+        return self.cache / f"vectors-{name}-{digest[:12]}.hfv"
+
+    def embed(self, vault: Vault, name: str, *, keep: bool = True) -> float:
+        """Give all of a synced vault's chunks their vectors, out of the cache where it has them; the seconds it took."""
+        kept = self.vectors(name)
+        if kept.exists():
+            vault.salvage_vectors(kept)
+        done = vault.embed()
+        if done.made:
+            print(f"{name}: {done.made:,} vectors made in {done.seconds:.0f} s", file=sys.stderr, flush=True)
+            if keep:
+                vault.export_vectors(kept)
+        return done.seconds
 
     def command(self, verb: str, vault: Path, state: Path, *more: str) -> list[str]:
         return [*holdfast_command(), verb, *more, "--vault", str(vault), "--state-dir", str(state)]

@@ -50,7 +50,7 @@ def _churn(bench: Bench, together: int) -> Row:
     files = rng.sample(note_files(source), EDITED)
     words = some_words(source, rng)
     with Vault.open(source, state_dir=state) as vault:
-        vault.sync()
+        vault.sync(vectors=False)
     # Without anybody who has it open, the index is at rest: what SQLite keeps beside it is put in.
     start, _ = disk_bytes(index_directory(state))
     most = most_files = done = 0
@@ -81,7 +81,7 @@ def _churn(bench: Bench, together: int) -> Row:
 
 
 def _bring_in(vault: Vault, source: Path, part: list[Path]) -> None:
-    vault.sync(paths=tuple(str(p.relative_to(source)) for p in part))
+    vault.sync(vectors=False, paths=tuple(str(p.relative_to(source)) for p in part))
 
 
 if __name__ == "__main__":

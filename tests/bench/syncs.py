@@ -97,7 +97,7 @@ def first_batch(bench: Bench) -> Row:
                 raise _Stop
 
         try:
-            vault.sync(progress=progress)
+            vault.sync(vectors=False, progress=progress)
         except _Stop:
             pass
     return Row(
@@ -124,8 +124,9 @@ def no_change(bench: Bench) -> Iterator[Row]:
 
 def _looks(source: Path, state: Path, kind: str, times: int) -> Row:
     with Vault.open(source, state_dir=state) as vault:
-        done = vault.sync()
-        took = take_turns({"sync": lambda: cpu_s(vault.sync), "walk": lambda: cpu_s(lambda: walk(str(source)))}, times)
+        done = vault.sync(vectors=False)
+        look = partial(vault.sync, vectors=False)
+        took = take_turns({"sync": lambda: cpu_s(look), "walk": lambda: cpu_s(lambda: walk(str(source)))}, times)
     sync, bare = median(took["sync"]), median(took["walk"])
     clean = not (done.added or done.changed or done.removed)
     return Row(
@@ -150,7 +151,7 @@ def opened_files(command: list[str], trace: Path, env: dict[str, str] | None = N
 
 
 def _opened(bench: Bench, vault: Path, state: Path, kind: str) -> Row:
-    command = bench.command("sync", vault, state, "--json")
+    command = bench.command("sync", vault, state, "--no-vectors", "--json")
     try:
         # The scrub hashes its share of notes by time; without it nothing at all may be opened.
         names = opened_files(command, bench.folder("trace") / "log", {"HOLDFAST_SCRUB_DAYS": "1e9"})
@@ -190,7 +191,8 @@ def edits(bench: Bench) -> Row:
     files, words = note_files(source), some_words(source, rng)
     counted = 0
     with Vault.open(source, state_dir=bench.folder("state")) as vault:
-        vault.sync()
+        look = partial(vault.sync, vectors=False)
+        look()
         after: list[float] = []
         still: list[float] = []
         for i in range(bench.size(15, 7)):
@@ -198,10 +200,10 @@ def edits(bench: Bench) -> Row:
                 edit(path, rng, words, i)
             time.sleep(0.05)  # older than the grain of file times, so that one look settles them
             began = time.process_time()
-            counted += vault.sync().changed
+            counted += look().changed
             after.append(time.process_time() - began)
-            vault.sync()
-            still.append(cpu_s(vault.sync))
+            look()
+            still.append(cpu_s(look))
     extra = 1000 * (median(after) - median(still))
     return Row(
         FAMILY,
@@ -221,14 +223,15 @@ def renames(bench: Bench) -> Iterator[Row]:
     for kind in ("notes", "flat"):
         source = bench.copy(bench.corpus(kind, notes), "here")
         with Vault.open(source, state_dir=(state := bench.folder("state"))) as vault:
-            vault.sync()
+            look = partial(vault.sync, vectors=False)
+            look()
             time.sleep(0.05)
-            vault.sync()
-            before = _newest_term_row(state), vault.sync().chunks
+            look()
+            before = _newest_term_row(state), look().chunks
             moved: set[tuple[int, int, int, int]] = set()
-            calls = {"rename": partial(_rename, vault, source, moved), "still": partial(cpu_s, vault.sync)}
+            calls = {"rename": partial(_rename, vault, source, moved), "still": partial(cpu_s, look)}
             took = take_turns(calls, 7)
-            after = _newest_term_row(state), vault.sync().chunks
+            after = _newest_term_row(state), look().chunks
         rename_ms, still_ms = 1000 * median(took["rename"]), 1000 * median(took["still"])
         is_clean = moved == {(notes, 0, 0, 0)} and before == after
         yield Row(
@@ -251,7 +254,7 @@ def _rename(vault: Vault, source: Path, moved: set[tuple[int, int, int, int]]) -
 
 
 def _moves(vault: Vault) -> tuple[int, int, int, int]:
-    done = vault.sync()
+    done = vault.sync(vectors=False)
     return done.moved, done.files_read, done.added, done.removed
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.engine.rank import rank
+from holdfast.engine.question import Question
+from holdfast.engine.rank import Ranked, rank
 from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Search, Signals
 from holdfast.index.base import FactRow, LinkRow, NameLevel, NameRow, NoteRecord
 from holdfast.index.sqlite.db import create
 from holdfast.index.sqlite.store import SqliteIndex
-from holdfast.model import Witness, sort_key
+from holdfast.model import Witness, fold, sort_key, speaker_byte
 from tests.dump import dump
 from tests.memory_index import MemoryIndex, rank_all
 
@@ -40,9 +41,30 @@ def witness(path: str, n: int = 0, *, size: int | None = None) -> Witness:
     return sort_key(path), len(path) if size is None else size, 1_000 + n, 2_000 + n, 3_000 + n
 
 
+def input_of(text: str, speaker: str | None = None) -> bytes:
+    """What stands for the input of a chunk: the lowest bit says whether it is a turn, then comes who speaks."""
+    raw = digest(f"input of {text}")
+    if speaker is None:
+        return bytes([raw[0] & 0xFE]) + raw[1:]
+    return bytes([raw[0] | 1, speaker_byte(fold(speaker))]) + raw[2:]
+
+
+def said(chunk: ChunkRow, speaker: str | None, **named: Any) -> ChunkRow:
+    """The chunk as a turn of that speaker."""
+    return replace(chunk, speaker=speaker, input=input_of(chunk.digest.hex(), speaker), **named)
+
+
+def talk(*turns: tuple[str, str], title: str = "", **named: Any) -> NoteRecord:
+    """A conversation: (speaker, text) of each turn; the speaker is a word of the turn too."""
+    made = note(*(f"{who.lower()} {text}" for who, text in turns), title=title, **named)
+    rows = [said(c, who) for c, (who, _) in zip(made.chunks, turns, strict=True)]
+    spoken = {(SPEAKER, fold(who)) for who, _ in turns}
+    return replace(made, chunks=rows, fields=tuple(sorted({*made.fields, *spoken})))
+
+
 def note(*texts: str, title: str = "", **named: Any) -> NoteRecord:
     """A note with a chunk of each text; words are split at blanks and are terms as they are."""
-    rows = [ChunkRow(i * 100, len(t), i + 1, 1, "", digest(t)) for i, t in enumerate(texts)]
+    rows = [ChunkRow(i * 100, len(t), i + 1, 1, "", digest(t), input=input_of(t)) for i, t in enumerate(texts)]
     base = NoteRecord(
         digest=digest("\n".join((title, *texts))), title=title, type="note", permalink=None, trust="own", tags=(),
         author=None, session=None, modified_ns=None, valid_from_ns=None, valid_to_ns=None, chunks=rows,
@@ -59,28 +81,62 @@ def ask(text: str = "", **named: Any) -> Search:
 def answer(s: Signals) -> dict[str, Any]:
     """Signals without the order in which an implementation holds its notes."""
     ids = s.notes.tolist()
+    places = [(ids[o], c) for o, c in zip(s.owner.tolist(), s.ord.tolist(), strict=True)]
+    assert places == sorted(places, key=lambda p: (ids.index(p[0]), p[1]))
     return {
-        "places": {
-            (ids[o], c): (near, own)
-            for o, c, near, own in zip(s.owner.tolist(), s.ord.tolist(), s.near.tolist(), s.own.tolist(), strict=True)
+        "places": dict(zip(places, zip(s.near.tolist(), s.own.tolist(), s.dense.tolist(), strict=True), strict=True)),
+        "kinds": dict(
+            zip(places, zip(s.is_known.tolist(), s.is_turn.tolist(), s.speaks.tolist(), strict=True), strict=True)
+        ),
+        "notes": {
+            n: values
+            for n, *values in zip(ids, s.note.tolist(), s.note_dense.tolist(), s.present.tolist(), strict=True)
         },
-        "notes": dict(zip(ids, zip(s.sizes.tolist(), s.note.tolist(), strict=True), strict=True)),
-        "counts": (s.matched_notes, s.matched_chunks, s.scope_notes, s.scope_chunks, s.chunks),
+        "sizes": dict(zip(ids, zip(s.sizes.tolist(), s.is_talk.tolist(), strict=True), strict=True)),
+        "counts": (s.matched_notes, s.matched_chunks, s.scope_notes, s.scope_chunks, s.chunks, s.ready),
         "scope": {(n, c): s.in_scope(i, c) for i, n in enumerate(ids) for c in range(int(s.sizes[i]))},
         "remarks": s.remarks,
+        "detail": looked_at(s, places),
+        "feedback": fed(s),
     }
 
 
+def looked_at(s: Signals, places: list[tuple[int, int]]) -> dict[str, Any]:
+    """What `detail` says of all candidates, asked for from the last to the first."""
+    d = s.detail(np.arange(len(places))[::-1])
+    columns = zip(
+        d.rows, d.words.tolist(), d.words_before.tolist(), d.in_pair.T.tolist(), d.in_near.T.tolist(),
+        d.before.tolist(), d.tokens, strict=True,
+    )  # fmt: skip
+    return {"idf": d.idf.tolist(), "places": dict(zip(reversed(places), columns, strict=True))}
+
+
+def fed(s: Signals) -> dict[int, float]:
+    """What the notes with the lowest ids, but the first, say of all that were found."""
+    order = np.argsort(s.notes, kind="stable")
+    best = order[1:4]
+    weights = np.array([0.5, 0.3, 0.2][: len(best)], dtype=np.float32)
+    out = s.feedback(best, weights, order, frozenset({"ant", "unheard"})) if len(best) else np.zeros(len(order))
+    return dict(zip(s.notes[order].tolist(), out.tolist(), strict=True))
+
+
 def agree(real: Any, oracle: MemoryIndex, search: Search) -> None:
-    """Same candidates, same scope, same scores to 1e-5, same words about them, same best."""
+    """Same candidates, same scope, same scores to 1e-5, same words about them and in them, same newest."""
     a, b = answer(real.signals(search)), answer(oracle.signals(search))
-    assert a["places"].keys() == b["places"].keys()
-    assert a["notes"].keys() == b["notes"].keys()
-    assert (a["counts"], a["scope"], a["remarks"]) == (b["counts"], b["scope"], b["remarks"])
-    for kind in ("places", "notes"):
+    for kind in ("kinds", "sizes", "counts", "scope", "remarks"):
+        assert a[kind] == b[kind], kind
+    for kind in ("places", "notes", "feedback"):
+        assert a[kind].keys() == b[kind].keys(), kind
         for at, values in a[kind].items():
             assert values == pytest.approx(b[kind][at], rel=1e-5, abs=1e-6), (kind, at)
+    assert a["detail"]["idf"] == pytest.approx(b["detail"]["idf"], rel=1e-5)
+    assert a["detail"]["places"] == b["detail"]["places"]
     assert replace(real.newest(search, 50), seq=0) == replace(oracle.newest(search, 50), seq=0)
+
+
+def ranked(index: Any, search: Search, k: int, by: Any = "passage") -> list[Ranked]:
+    question = Question(" ".join(search.words), search, len(search.words), (), index.counts().chunks, None)
+    return rank(index.signals(search), question, k, by, index.keys)
 
 
 class Both:
@@ -139,9 +195,12 @@ def random_note(rng: random.Random, words: list[str] = WORDS) -> NoteRecord:
     speakers = [rng.choice([None, None, "Ana", "Bo"]) for _ in texts]
     made = note(*texts, title=" ".join(rng.choices(words, k=rng.randrange(3))))
     rows = [
-        replace(c, speaker=s, at_ns=rng.choice([None, rng.randrange(9) * DAY]), digest=digest(f"{rng.random()}"))
+        said(
+            replace(c, digest=digest(f"{rng.random()}")), s, at_ns=rng.choice([None, rng.randrange(9) * DAY]),
+            traits=rng.randrange(1 << 14),
+        )
         for c, s in zip(made.chunks, speakers, strict=True)
-    ]
+    ]  # fmt: skip
     spoken = {(SPEAKER, s.lower()) for s in speakers if s}
     author = rng.choice([None, "Bo", "Cy"])
     fields = {("type", rng.choice(["note", "plan"])), ("tag", rng.choice(["home", "home/desk", "homes", "work"]))}
@@ -164,7 +223,9 @@ def random_search(rng: random.Random) -> Search:
     conditions = tuple(
         replace(rng.choice(CONDITIONS), negated=rng.random() < 0.3) for _ in range(rng.choice([0, 0, 1, 2]))
     )
-    return ask(text, phrases=phrases, excluded=excluded, prefixes=prefixes, conditions=conditions)
+    names = tuple(w for w in dict.fromkeys(text.split()) if rng.random() < 0.3)
+    who = tuple(rng.sample(["ana", "bo", "cy", "nobody"], rng.choice([0, 0, 1, 2])))
+    return ask(text, phrases=phrases, excluded=excluded, prefixes=prefixes, conditions=conditions, names=names, who=who)
 
 
 CONDITIONS = [
@@ -468,8 +529,7 @@ class TestIndex:
     def test_conditions_mean_what_they_say(self, both: Both) -> None:
         turns = note("ant", "ant", "ant")
         rows = [
-            replace(c, speaker=s, at_ns=t)
-            for c, s, t in zip(turns.chunks, ("Ana", "Bo", None), (DAY, 3 * DAY, None), strict=True)
+            said(c, s, at_ns=t) for c, s, t in zip(turns.chunks, ("Ana", "Bo", None), (DAY, 3 * DAY, None), strict=True)
         ]
         spoken = ((SPEAKER, "ana"), (SPEAKER, "bo"), ("tag", "home/desk"))
         both.put("d/a.md", replace(turns, chunks=rows, fields=spoken, modified_ns=5 * DAY))
@@ -534,15 +594,103 @@ class TestIndex:
     def test_ties_have_one_order(self, both: Both) -> None:
         for path in ("c.md", "a.md", "b/x.md", "b.md"):
             both.put(path, note("ant bee", "bee ant"))
+        keys = {i: r.key for i, r in both.real.notes(range(9)).items()}
         for by in ("passage", "note"):
-            got = rank(
-                both.real.signals(ask("ant")), 3, by, lambda ids: {i: r.key for i, r in both.real.notes(ids).items()}
-            )  # type: ignore[arg-type]
-            keys = {i: r.key for i, r in both.real.notes(range(9)).items()}
+            got = ranked(both.real, ask("ant"), 3, by)
             assert [keys[r.note] for r in got] == sorted(keys[r.note] for r in got)
             assert [(keys[r.note], r.ord) for r in got] == [
                 (t.key, t.ord) for t in rank_all(both.real, ask("ant"), by)[:3]
             ]  # type: ignore[arg-type]
+
+    def test_turns_are_searched_without_the_names_of_speakers(self, both: Both) -> None:
+        both.put("a.md", talk(("Ana", "ant bee"), ("Bo", "cow"), ("Ana", "dog"), title="ana"))
+        both.put("b.md", talk(("Bo", "ant"), ("Cy", "eel ana")))
+        both.put("c.md", note("ana ant", "fox", "gnu", "hen", "ana", title="bo"))
+        asked = [
+            ask("ana ant", names=("ana",), who=("ana",)),
+            ask("ana ant", names=("ana",), who=("ana",), conditions=(Condition("path", values=("a.md",)),)),
+            ask("ana bo ant cow", names=("ana", "bo"), who=("ana", "bo")),
+            ask("ana", names=("ana",), who=("ana",)),  # nothing else is asked: the name is all there is to search
+            ask("ana bo", names=("bo",), who=("bo",)),
+            ask("ana", prefixes=("an",), names=("ana",), who=("ana", "nobody")),
+            ask("unheard ana", names=("ana",), who=("ana",)),
+            ask("ana ant", who=("ana",)),
+        ]
+        both.agree(*asked)
+        s = answer(both.real.signals(asked[0]))
+        plain = answer(both.real.signals(ask("ant")))
+        assert s["notes"][1][0] == plain["notes"][1][0]
+        assert s["notes"][3][0] > plain["notes"][3][0]  # in a document the name is a word like any other
+        assert s["places"][1, 0][:2] == plain["places"][1, 0][:2]
+        assert (3, 4) in s["places"].keys() - plain["places"].keys()
+        assert answer(both.real.signals(asked[3]))["places"][1, 0][1] > 0
+
+    def test_who_speaks_and_is_present(self, both: Both) -> None:
+        both.put("a.md", talk(("Ana", "ant"), ("Bo", "ant"), ("Ana", "ant")))
+        both.put("b.md", talk(("Cy", "ant")))
+        both.put("c.md", note("ant", author="Ana", fields=(("author", "ana"),)))
+        both.agree(ask("ant", who=("ana",)), ask("ant", who=("ana", "cy")), ask("ant", who=("nobody",)))
+        s = answer(both.real.signals(ask("ant", who=("ana", "cy"))))
+        assert {p: k[2] for p, k in s["kinds"].items()} == {
+            (1, 0): 1.0, (1, 1): 0.0, (1, 2): 1.0, (2, 0): 1.0, (3, 0): 0.0
+        }  # fmt: skip
+        assert {n: v[2] for n, v in s["notes"].items()} == {1: 0.5, 2: 0.5, 3: 0.0}
+        assert {n: v[1] for n, v in s["sizes"].items()} == {1: True, 2: True, 3: False}
+
+    def test_all_turns_of_the_best_conversations_are_candidates(self, both: Both) -> None:
+        """What answers may use none of the words that are asked; what is out of scope stays out all the same."""
+        far = ("Bo", "gnu")
+        both.put("a.md", talk(("Ana", "ant bee"), *[far] * 6))
+        both.put("b.md", note("ant bee", *["gnu"] * 6))
+        both.put("c.md", talk(*[far] * 3))
+        mixed = talk(*[far] * 6, ("Ana", "ant"))
+        rows = [said(c, c.speaker if i != 2 else None) for i, c in enumerate(mixed.chunks)]
+        both.put("d.md", replace(mixed, chunks=rows))
+        both.agree(
+            ask("ant"), ask("ant", excluded=(("cow",),)), ask("ant", conditions=(Condition("who", values=("bo",)),))
+        )
+        found = set(answer(both.real.signals(ask("ant")))["places"])
+        assert found == {(1, o) for o in range(7)} | {(2, o) for o in range(3)} | {(4, o) for o in range(7) if o != 2}
+        by_bo = set(answer(both.real.signals(ask("ant", conditions=(Condition("who", values=("bo",)),))))["places"])
+        assert by_bo == {(1, o) for o in range(1, 7)} | {(4, o) for o in range(6) if o != 2}
+
+    def test_so_many_conversations_are_taken_whole_and_ties_go_by_path(self, both: Both) -> None:
+        for n in range(45):
+            both.put(f"{(n * 7) % 45:02}.md", talk(("Ana", "ant"), *[("Bo", "gnu")] * 4))
+        both.put("best.md", talk(("Ana", "ant ant"), *[("Bo", "gnu")] * 4))
+        found = answer(both.real.signals(ask("ant")))["places"]
+        keys = both.real.keys({n for n, _ in found})
+        whole = sorted(keys[n] for n in keys if (n, 4) in found)
+        assert whole == sorted([sort_key("best.md"), *(sort_key(f"{n:02}.md") for n in range(39))])
+        both.agree(ask("ant"), ask("ant", who=("bo",)))
+        both.real.flush()
+        both.agree(ask("ant"))
+
+    def test_the_best_notes_say_what_else_to_look_for(self, both: Both) -> None:
+        """Words that stand out in them find what has none of the words asked."""
+        both.put("a.md", note("ant bee cow", "bee bee", title="cow"))
+        both.put("b.md", note("ant bee", "owl panda"))
+        both.put("c.md", note("bee cow cow", "eel"))
+        both.put("d.md", note("fox", "gnu", title="the"))
+        s = both.real.signals(ask("ant bee cow eel fox"))
+        at = {n: i for i, n in enumerate(s.notes.tolist())}
+        pool, best = np.array([at[n] for n in (1, 2, 3, 4)]), np.array([at[1], at[2]])
+        said_ = s.feedback(best, np.array([0.75, 0.25], dtype=np.float32), pool, frozenset({"ant"}))
+        # cow counts 3 of 7 in a.md, for its title counts double; d.md shares no word with either.
+        assert said_[0] > said_[2] > said_[1] > said_[3] == 0.0
+        both.agree(ask("ant bee cow eel fox"))
+
+    def test_which_of_equally_good_words_are_taken_goes_by_their_letters(self, both: Both) -> None:
+        """Not by which was seen first: that is another one after a rebuild."""
+        words = [f"{x}{y}" for x in "abcdefgh" for y in "stuvwx"]
+        rng = random.Random(3)
+        rng.shuffle(words)
+        both.put("first.md", note(" ".join(words[:10])))
+        both.put("a.md", note("key", title=""))
+        both.put("b.md", note("key " + " ".join(words)))
+        both.put("c.md", note("key " + " ".join(sorted(words)[:24])))
+        both.put("d.md", note("key " + " ".join(sorted(words)[24:])))
+        both.agree(ask("key"))
 
     def test_counts_stop_where_a_byte_ends(self, both: Both) -> None:
         both.put("a.md", note(" ".join(["ant"] * 300), "ant bee"))
@@ -578,10 +726,17 @@ def bits(s: Signals) -> dict[str, Any]:
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     by = np.lexsort((s.ord, place[s.owner]))
+    detail = s.detail(by)
+    weights = np.array([0.5, 0.3, 0.2][: len(order)], dtype=np.float32)
+    per_note = (s.notes, s.sizes, s.note, s.note_dense, s.is_talk, s.present)
+    per_candidate = (s.ord, s.near, s.own, s.dense, s.is_known, s.is_turn, s.speaks)
     return {
-        "notes": s.notes[order].tobytes(), "sizes": s.sizes[order].tobytes(), "note": s.note[order].tobytes(),
-        "owner": place[s.owner][by].tobytes(), "ord": s.ord[by].tobytes(), "near": s.near[by].tobytes(),
-        "own": s.own[by].tobytes(), "counts": (s.matched_chunks, s.scope_notes, s.scope_chunks), "remarks": s.remarks,
+        "notes": [x[order].tobytes() for x in per_note], "owner": place[s.owner][by].tobytes(),
+        "candidates": [x[by].tobytes() for x in per_candidate], "rows": detail.rows,
+        "detail": [x.tobytes() for x in (detail.words, detail.words_before, detail.in_pair, detail.in_near)],
+        "idf": detail.idf.tobytes(),
+        "feedback": s.feedback(order[: len(weights)], weights, order, frozenset()).tobytes() if len(order) else b"",
+        "counts": (s.matched_chunks, s.scope_notes, s.scope_chunks), "remarks": s.remarks,
     }  # fmt: skip
 
 

@@ -302,11 +302,12 @@ def test_damage_among_the_vectors_costs_these_and_is_mended_by_a_sync(full: Plac
     fake = FakeEmbedder()
     full.put("new.md", "# New\n\nwords\n")
     heal(full, fake)
-    # A vector that can be read is not made again; a turn's without its tokens is not whole.
+    # A vector that can be read is not made again; a turn's without its tokens is not whole. The new note's is made
+    # twice where the first one cannot be stored.
     lost = len(before) - len(left) if names else len(before)
-    assert embedded(fake) <= lost + (TURNS if table == "token" else 0) + 1
+    assert embedded(fake) <= lost + (TURNS if table == "token" else 0) + 2
     if table == "vector":
-        assert 0 < lost < len(before)
+        assert 0 < lost < len(before) + (pages > 1)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -595,7 +596,7 @@ def test_orphans_are_bounded_where_many_chunks_share_a_text(tmp_path: Path, monk
             place.put("churn.md", f"# Churn {n}\n\n" + "".join(f"## P{i}\n\n{n} {i}\n\n" for i in range(20)))
             vault.sync()
         stored = len(stored_rows(index_of(vault), fake.identity))
-        assert stored - distinct_inputs(vault) <= 20 + distinct_inputs(vault) // 2 + 21
+        assert stored - distinct_inputs(vault) <= 20 + recount(index_of(vault), fake.identity) // 2 + 21
 
 
 def test_the_copy_in_the_making_of_a_process_that_died_goes_with_the_next_sync(full: Place) -> None:

@@ -30,14 +30,14 @@ from holdfast.model import key_path, show_path
 from holdfast.results import Answer
 from holdfast.text.query import parse_query
 from tests.dump import differences, dump
-from tests.fake_embedder import FakeEmbedder, assert_vectors_are_true, inputs_of, use
+from tests.fake_embedder import FakeEmbedder, assert_vectors_are_true, stored_rows, use
 from tests.fault.faulty_fs import Fault, Killed
 from tests.fault.mortal_fs import Mortal
 from tests.memory_index import MemoryIndex, rank_all
 
 CONFIG = Config(
     background=False, batch_notes=4, overlay_chunks=5, overlay_first=7, lock_wait_s=0.5, look_ms=5_000, embed_batch=3,
-    embedder="none",
+    embedder="none", min_similarity=0.0,
 )  # fmt: skip
 STEPS = int(os.environ.get("HOLDFAST_STEPS", "0"))
 SHRINKS = os.environ.get("HOLDFAST_SHRINK", "0") != "0"
@@ -330,7 +330,19 @@ class SyncMachine(RuleBasedStateMachine):
             self.vault._stopgap.close()
             self.vault = None
             self.open()
+        self.forgive()
         self.check_vectors(complete=False)
+
+    def forgive(self) -> None:
+        """What died with its process before it was stored is embedded again: a batch, and no more."""
+        assert self.vault is not None
+        try:
+            index = self.vault._ws.index()
+        except HoldfastError:
+            return
+        have = stored_rows(index, self.fake.identity) if index is not None else {}
+        for digest in set(self.fake.last).difference(have):
+            self.fake.encoded[digest] = 0
 
     @rule(dimension=st.sampled_from([16, 16, 24]))
     def change_embedder(self, dimension: int) -> None:
@@ -372,6 +384,7 @@ class SyncMachine(RuleBasedStateMachine):
         """A step of the system fails, or the process dies there."""
         assert self.vault is not None
         self.make_sure_there_is_something()
+        self.notice()
         self.vault.close()
         self.vault = None
         fs = Mortal(Fault(at=at, kill=kill, error=None if kill else error))
@@ -389,6 +402,7 @@ class SyncMachine(RuleBasedStateMachine):
             fs.bury()
             self.vault = None
             self.open()
+        self.forgive()
 
     def make_sure_there_is_something(self) -> None:
         """A vault without any file counts as missing (fault/test_absence.py)."""
@@ -424,16 +438,23 @@ class SyncMachine(RuleBasedStateMachine):
         for question in MEANT:
             answer, other = (v.recall(question, mode="vector", sync=False, budget=100_000) for v in (self.vault, fresh))
             assert [h.similarity for h in answer.hits] == pytest.approx([h.similarity for h in other.hits], abs=2e-4)
-            assert answer.hits
             self.check_texts(answer, is_fresh=True)
+
+    def notice(self) -> None:
+        """Remember every input that the files could give now."""
+        for path in self.files():
+            full = f"{self.root}/{path}"
+            if os.path.isfile(full) and os.path.getsize(full) <= CONFIG.note_bytes:
+                with open(full, "rb") as f:
+                    self.seen |= {x.digest for x in read_note(f.read(), path, CONFIG.chunk_tokens).inputs}
 
     def check_vectors(self, *, complete: bool) -> None:
         """All vectors are of the texts they say; no text was embedded twice, or that no note had."""
         assert self.vault is not None
-        self.seen |= {x.digest for inputs in inputs_of(self.vault).values() for x in inputs}
+        self.notice()
         assert_vectors_are_true(self.vault, self.fake, complete=complete)
         assert self.fake.encoded.keys() <= self.seen
-        assert max(self.fake.encoded.values(), default=1) == 1
+        assert max(self.fake.encoded.values(), default=0) <= 1
 
     def compare_with_oracle(self, answer: Answer, oracle: MemoryIndex, question: str, by: Any) -> None:
         asked = make_question(parse_query(question, oracle.has_field), oracle, None, 0.0)  # type: ignore[arg-type]

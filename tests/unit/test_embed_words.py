@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from holdfast.embed.local import BATCH_TOKENS, PACKAGED, batches
-from holdfast.embed.words import MAX_TOKENS, Tokens, padded, tokenise
+from holdfast.embed.words import MAX_CHARS, MAX_TOKENS, Tokens, padded, tokenise
 
 CLS, SEP = 101, 102
 
@@ -76,6 +76,11 @@ def test_context_that_one_side_has_no_use_for_is_the_others(tokenizer: Tokenizer
     assert len(tokens) == MAX_TOKENS
     assert tokens.first == 3
     assert tokens.last == 103
+    before, after = "before " * 400, " few words"
+    tokens = tokenise(tokenizer, before + own + after, len(before), len(before + own))
+    assert len(tokens) == MAX_TOKENS
+    assert words(tokenizer, tokens, tokens.last, len(tokens) - 1) == "few words"
+    assert tokens.first == MAX_TOKENS - 1 - 2 - 100
 
 
 def test_own_words_are_cut_at_their_end(tokenizer: Tokenizer) -> None:
@@ -86,8 +91,24 @@ def test_own_words_are_cut_at_their_end(tokenizer: Tokenizer) -> None:
     assert words(tokenizer, tokens, 1, 3) == "first own"
 
 
+class Counting:
+    """A tokenizer that keeps how many characters it was given."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self.most = tokenizer, 0
+
+    def encode(self, text: str) -> Encoding:
+        self.most = max(self.most, len(text))
+        return self._tokenizer.encode(text)
+
+
 def test_a_text_of_a_megabyte_is_not_read_to_its_end(tokenizer: Tokenizer) -> None:
+    counting = Counting(tokenizer)
     text = "word " * 200_000
+    for start, end in ((0, len(text)), (500_000, 500_009), (500_000, len(text))):
+        tokens = tokenise(counting, text, start, end)  # type: ignore[arg-type]
+        assert len(tokens) == MAX_TOKENS
+        assert counting.most <= 3 * MAX_CHARS
     assert np.array_equal(tokenise(tokenizer, text, 0, len(text)).ids, tokenise(tokenizer, text[:2000], 0, 2000).ids)
 
 

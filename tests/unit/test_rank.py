@@ -250,7 +250,7 @@ def test_ties_go_by_path_and_place_and_cost_no_more_keys_than_needed() -> None:
 def test_the_oracle_has_the_same_weights() -> None:
     assert list(RECIPES) == list(WEIGHTS) == list(MODES)
     for mode, r in RECIPES.items():
-        assert (r.passages, r.turns, r.notes, r.feedback, r.echo, r.forest) == WEIGHTS[mode], mode
+        assert (r.passages, r.turns, r.notes, r.feedback, r.echo, r.looks_again) == WEIGHTS[mode], mode
     assert module.POOL == POOL
     assert (module.FEEDBACK_FROM, module.FEEDBACK_POOL) == (FEEDBACK_FROM, FEEDBACK_POOL)
     assert (module.NOTE_OWN, module.NOTE_PRESENT) == (TALK_NOTE, TALK_PRESENT)

@@ -163,7 +163,8 @@ class _Job:
         encoded = self.embedder.encode(batch)
         if self.id is None:
             self.id = self.index.vectors.add_embedder(self.embedder.identity, encoded.vectors.shape[1])
-        packed = rows([x.digest for x in batch], encoded.vectors, encoded.tokens)
+        tokens = encoded.tokens if self.ws.config.token_vectors else [None] * len(batch)
+        packed = rows([x.digest for x in batch], encoded.vectors, tokens)
         stored = self.index.vectors.put(self.id, packed)
         self.made += stored
         self._done += stored

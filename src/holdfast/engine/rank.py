@@ -39,15 +39,17 @@ FEEDBACK_POOL = 50
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The weights of one mode: of passages, of turns among each other, of notes; `feedback` for notes; `forest` of the
-    second look."""
+    """The weights of one mode: of passages, of turns among each other, of notes; of `feedback` and `echo` for notes.
+
+    `looks_again`: the best turns are judged by a forest.
+    """
 
     passages: Mapping[str, float]
     turns: Mapping[str, float]
     notes: Mapping[str, float]
     feedback: float = 0.0
     echo: float = 0.0
-    forest: str | None = None
+    looks_again: bool = False
 
 
 RECIPES: Mapping[Mode, Recipe] = {
@@ -57,14 +59,14 @@ RECIPES: Mapping[Mode, Recipe] = {
         {"note": 1.0, "dense": 1.0},
         feedback=0.75,
         echo=1.0,
-        forest="turns",
+        looks_again=True,
     ),
     "keyword": Recipe(
         {"near": 1.0, "own": 0.5, "note": 1.0},
         {"near": 1.0, "own": 0.2, "note": 0.3, "speaker": 0.4, "present": 0.7},
         {"note": 1.0},
         feedback=0.75,
-        forest="turns-keyword",
+        looks_again=True,
     ),
     "vector": Recipe({"dense": 1.0}, {}, {"dense": 1.0}),
     "bm25": Recipe({"own": 1.0}, {}, {"note": 1.0}),
@@ -139,7 +141,7 @@ class _Ranking:
 
     def _pool(self, size: int) -> Ints:
         """The best turns, the best first."""
-        if self.recipe.forest is None:
+        if not self.recipe.looks_again:
             return np.zeros(0, np.int64)
         at = np.flatnonzero(self.s.is_turn)
         if len(at) > size:
@@ -147,10 +149,10 @@ class _Ranking:
         return at[np.argsort(-self.talk[at], kind="stable")]
 
     def _judge(self, pool: Ints) -> Floats | None:
-        if self.recipe.forest is None or len(pool) < 2:
+        if len(pool) < 2:
             return None
         columns = turns.signals_of(self.s, self.parts, self.talk, pool, self.question)
-        judged = _forest(self.recipe.forest).judge(columns, self.talk[pool])
+        judged = _forest(_forest_for(columns)).judge(columns, self.talk[pool])
         if self.explain:
             columns["second_look"] = judged
             for i, at in enumerate(pool.tolist()):
@@ -254,6 +256,11 @@ class _Ranking:
         is_near = similarity is not None and similarity >= max(self.question.search.floor, 1e-6)
         similarity = round(similarity, 4) if similarity is not None else None
         return Ranked(int(self.s.notes[note]), chunk, score, shown, has_words, similarity, is_near)
+
+
+def _forest_for(columns: Mapping[str, Floats]) -> str:
+    """The forest that was fitted with what is known: token vectors come from a local model alone."""
+    return "turns" if "late" in columns else "turns-pooled" if "dense" in columns else "turns-keyword"
 
 
 def talk_value(owner: Ints, judged: Floats, note: Floats, present: Floats) -> Floats:

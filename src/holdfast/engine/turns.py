@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.embed.base import Asked
 from holdfast.engine.asks import TIME, match, named_date
 from holdfast.engine.question import Question
 from holdfast.index.asking import Detail, Signals
@@ -51,8 +52,10 @@ def signals_of(s: Signals, parts: Columns, first: Floats, pool: Ints, question: 
     out["when"] = np.float32(bool(TIME.match(question.text))) * out["temporal"]
     if question.asked is not None:
         best = np.float32(max(s.dense.max(), seen.before.max(), 0) + 1e-6)
+        out["dense"] = parts["dense"][pool]
         out["dense_prev"] = seen.before / best
-        out |= _late(s, seen, pool, question)
+        if question.asked.tokens is not None and any(t is not None for t in seen.tokens):
+            out |= _late(s, seen, pool, question.asked, question.speakers)
     return out
 
 
@@ -114,21 +117,22 @@ def _held(seen: Detail) -> Columns:
     return out
 
 
-def _late(s: Signals, seen: Detail, pool: Ints, question: Question) -> Columns:
-    """MaxSim (Khattab and Zaharia, SIGIR 2020): each token of the question and the token of the turn nearest to it."""
-    asked = question.asked
-    even = np.zeros(len(pool), dtype=np.float32)
-    content, least = even.copy(), even.copy()
+def _late(s: Signals, seen: Detail, pool: Ints, asked: Asked, speakers: Sequence[str]) -> Columns:
+    """MaxSim (Khattab and Zaharia, SIGIR 2020): each token of the question and the token of the turn nearest to it.
+
+    A turn that has no token vectors yet is taken to be like the others on the average.
+    """
+    assert asked.tokens is not None
     has = [i for i, t in enumerate(seen.tokens) if t is not None and len(t)]
-    if asked is not None and asked.tokens is not None and len(asked.tokens) and has:
-        held = [t for t in (seen.tokens[i] for i in has) if t is not None]
-        starts = np.cumsum([0] + [len(t) for t in held[:-1]])
-        codes = np.concatenate(held).astype(np.float32)
-        best = np.maximum.reduceat(asked.tokens @ codes.T, starts, axis=1)
-        keep = np.array([_is_content(w, question.speakers) for w in asked.words], dtype=bool)
-        if not keep.any():
-            keep[:] = True
-        even[has], content[has], least[has] = best.mean(0), best[keep].mean(0), best[keep].min(0)
+    held = [t for t in (seen.tokens[i] for i in has) if t is not None]
+    starts = np.cumsum([0] + [len(t) for t in held[:-1]])
+    best = np.maximum.reduceat(asked.tokens @ np.concatenate(held).astype(np.float32).T, starts, axis=1)
+    keep = np.array([_is_content(w, speakers) for w in asked.words], dtype=bool)
+    if not keep.any():
+        keep[:] = True
+    even, content, least = (
+        _spread(values, has, len(pool)) for values in (best.mean(0), best[keep].mean(0), best[keep].min(0))
+    )
     before = np.full(len(s.owner), even.min(initial=0), dtype=np.float32)
     before[pool] = even
     note = _by_note(even, s.owner[pool])
@@ -136,6 +140,12 @@ def _late(s: Signals, seen: Detail, pool: Ints, question: Question) -> Columns:
         "late": even, "late_content": content, "late_least": least, "late_prev": _beside(s, before, pool, -1),
         "late_gap": even - even.max(), "late_content_gap": content - content.max(), "late_note_gap": note - note.max(),
     }  # fmt: skip
+
+
+def _spread(values: Floats, at: list[int], count: int) -> Floats:
+    out = np.full(count, values.mean(), dtype=np.float32)
+    out[at] = values
+    return out
 
 
 def _is_content(piece: str, speakers: Sequence[str]) -> bool:
