@@ -19,7 +19,19 @@ from holdfast.cli.app import app
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GROUP: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = GROUP.commands
+
+
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its words: `sync`, and `vectors export` of a group."""
+    for verb, command in group.commands.items():
+        if hasattr(command, "commands"):
+            assert command.help.endswith(".")
+            yield from commands(command, f"{before}{verb} ")
+        else:
+            yield before + verb, command
+
+
+COMMANDS: dict[str, Any] = dict(commands(GROUP))
 
 # What README.md and docs/ may call by a path: everything that stands in the checkout's root.
 _PATH = re.compile(
@@ -45,7 +57,10 @@ def prose(page: Path) -> str:
 
 
 def test_the_commands_of_the_interface_are_there() -> None:
-    assert list(COMMANDS) == ["init", "sync", "recall", "read", "list", "eval", "status", "rebuild", "parse"]
+    assert set(COMMANDS) == {
+        "init", "sync", "embed", "vectors export", "vectors salvage", "recall", "read", "list", "eval", "status",
+        "rebuild", "parse",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -193,6 +208,7 @@ EXITS = {
     "MemoryBudget": 75,
     "VaultBusy": 75,
     "EmbedderDown": 75,
+    "EmbedderWrong": 75,
     "TruthFault": 70,
     "NotDurable": 70,
     "VaultMissing": 70,

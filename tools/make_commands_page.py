@@ -7,6 +7,7 @@ tests/test_docs.py fails if the page is not what this prints.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,21 @@ def _params(command: Any, skip: frozenset[str] = frozenset()) -> list[str]:
     return arguments + options
 
 
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """(words, command) of every command, those of groups by both words."""
+    for verb, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{verb} ")
+        else:
+            yield before + verb, command
+
+
 def page() -> str:
     """The whole page."""
     group: Any = typer.main.get_command(app)
     everywhere = frozenset(p.name for p in group.params)
     parts = [HEAD, "## Everywhere\n", *_params(group), ""]
-    for verb, command in group.commands.items():
+    for verb, command in commands(group):
         parts += [f"## {verb}\n", f"    {_usage(verb, command)}\n", f"{command.help.strip()}\n"]
         own = _params(command, everywhere)
         parts += [*own, ""] if own else []

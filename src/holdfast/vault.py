@@ -241,6 +241,7 @@ class Vault:
             self._embedding.stop()
             self._embedding = None
         self._stopgap.close()
+        self._detached.close()
         self._ws.release()
 
     def __enter__(self) -> Vault:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from tests.bench.setup import Bench, note_files
@@ -19,8 +20,8 @@ _STARTED = re.compile(r"^started: (.+)$", re.M)
 
 # Nobody of these speaks in the data.
 STRANGERS = (
-    "Agnes Bertil Cecilie Dagny Eskil Frode Gudrun Halvor Ingrid Jorunn Kjetil Liv Magnhild Njord Oddvar Pernille Ragnhild "
-    "Sigurd Torunn Ulrik Vigdis Wenche Yngve Asbjorn"
+    "Agnes Bertil Cecilie Dagny Eskil Frode Gudrun Halvor Ingrid Jorunn Kjetil Liv Magnhild Njord Oddvar Pernille "
+    "Ragnhild Sigurd Torunn Ulrik Vigdis Wenche Yngve Asbjorn"
 ).split()
 ANYONE = "\0"
 TURN_WORDS = 60
@@ -54,8 +55,11 @@ def turns(vault: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def add_strangers(vault: Path, times: int, seed: int = 53) -> int:
-    """Add `times` as many conversations as there are, and return the number of notes: as long, of the same weeks and in
-    the same words, but of other speakers and without meaning (a chain of word pairs as they occur in the real turns)."""
+    """Add `times` as many conversations as there are and return how many notes that is.
+
+    They are as long, of the same weeks and in the same words, but of other speakers and without meaning: a chain of
+    word pairs as they occur in the real turns.
+    """
     rng = random.Random(seed)
     files = note_files(vault)
     said = list(turns(vault))
@@ -96,7 +100,7 @@ class _Chain:
         self._next: dict[str, list[str]] = {}
         for text in texts:
             words = ["", *anyone.sub(ANYONE, text).split(), ""]
-            for a, b in zip(words, words[1:], strict=False):
+            for a, b in pairwise(words):
                 self._next.setdefault(a, []).append(b)
 
     def say(self, to: str, rng: random.Random) -> str:

@@ -73,9 +73,7 @@ def _real(bench: Bench, source: Path, name: str, what: str, asked: Sequence[str]
     return _row(what, took, encoding, words, TARGETS_MS[10_000])
 
 
-def _row(
-    what: str, took: list[float], encoding: list[float], words: list[float], must: tuple[int, int] | None
-) -> Row:
+def _row(what: str, took: list[float], encoding: list[float], words: list[float], must: tuple[int, int] | None) -> Row:
     p50, p95 = median(took), percentile(took, 0.95)
     ratio = p50 / median(words)
     return Row(
@@ -107,7 +105,11 @@ def _index(bench: Bench, chunks: int) -> Iterator[Row]:
         answer(index, text, K, asked)
         ended = time.process_time_ns()
         answer(index, text, K, mode="keyword")
-        for into, spent in ((took, ended - began), (encoding, encoded - began), (words, time.process_time_ns() - ended)):
+        for into, spent in (
+            (took, ended - began),
+            (encoding, encoded - began),
+            (words, time.process_time_ns() - ended),
+        ):
             into.append(spent / 1e6)
     what = f"{count:,} chunks through the port (texts not read)"
     yield _row(what, took[10:], encoding[10:], words[10:], TARGETS_MS.get(chunks))

@@ -151,7 +151,9 @@ class Oracle:
         total = sum(weight[t] for t in chosen)
         out = dict.fromkeys(pool, 0.0)
         for t in chosen:
-            found = {n: (count, self.notes[n].words / self.mean_note) for n in pool if (count := self.notes[n].count(t))}
+            found = {
+                n: (count, self.notes[n].words / self.mean_note) for n in pool if (count := self.notes[n].count(t))
+            }
             gain: dict[int, float] = {}
             _gain(gain, found, weight[t] / total, len(self.notes), score.NOTE_K1, score.NOTE_B, len(self.holders[t]))
             for n, value in gain.items():

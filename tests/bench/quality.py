@@ -121,8 +121,8 @@ def _among_strangers(bench: Bench, home: Path) -> Iterator[Row]:
         before, after = (100 * f.modes[mode].all["recall@10"] for f in (alone, among))
         yield Row(
             FAMILY,
-            f"LoCoMo among {strangers:,} other conversations ({notes:,} notes; word pairs of the real ones chained, other "
-            f"speakers, the same weeks), {len(golden)} questions: session R@10 by note, {mode}",
+            f"LoCoMo among {strangers:,} other conversations ({notes:,} notes in all; word pairs of the real chained, "
+            f"other speakers, the same weeks), {len(golden)} questions: session R@10 by note, {mode}",
             "loses <= 0.5" if mode == "hybrid" else "",
             f"{after:.1f}, lost {before - after:.2f}",
             f"without them: {before:.1f}",

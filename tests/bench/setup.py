@@ -97,17 +97,15 @@ class Bench:
         digest = LocalEmbedder().identity.rpartition(":")[2]
         return self.cache / f"vectors-{name}-{digest[:12]}.hfv"
 
-    def embed(self, vault: Vault, name: str, *, keep: bool = True) -> float:
-        """Give all of a synced vault's chunks their vectors, out of the cache where it has them; the seconds it took."""
+    def embed(self, vault: Vault, name: str) -> None:
+        """Give all chunks of a synced vault their vectors, from the cache where it has them."""
         kept = self.vectors(name)
         if kept.exists():
             vault.salvage_vectors(kept)
         done = vault.embed()
         if done.made:
             print(f"{name}: {done.made:,} vectors made in {done.seconds:.0f} s", file=sys.stderr, flush=True)
-            if keep:
-                vault.export_vectors(kept)
-        return done.seconds
+            vault.export_vectors(kept)
 
     def command(self, verb: str, vault: Path, state: Path, *more: str) -> list[str]:
         return [*holdfast_command(), verb, *more, "--vault", str(vault), "--state-dir", str(state)]

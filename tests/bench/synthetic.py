@@ -3,9 +3,9 @@
 The law is that of the measurements in docs/decisions/0002: 90 words a chunk, notes of 3 to 30 chunks (11.6 on average),
 a Zipf tail over a vocabulary that grows with the notes, 30 words of its own a note, a unique key in every fifth chunk.
 
-Vectors are of unit length and in clusters: ten chunks share a middle, and some hundred middles a topic (cosine .6 within
-the ten, .3 within the topic). Their directions are not alike likely: the spread falls along the axes of a basis that is
-turned against the one whose signs are stored, as real vectors' does.
+Vectors are of unit length and in clusters: ten chunks share a middle, and many middles a topic (cosine .6 within the
+ten, .3 within the topic). Not all directions are as likely: the spread falls along the axes of a basis that is turned
+against the one whose signs are stored, as it does with real vectors.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def vocabulary_size(chunks: int) -> int:
 
 
 def index_path(cache: Path, chunks: int, what: str = "words") -> Path:
-    """Where the index lies; another name whenever the code that makes it is another. What other code made is removed."""
+    """Where the index lies; another name whenever the code that makes it is another, whose file is then removed."""
     code = hashlib.blake2b(digest_size=6)
     for path in sorted((Path(holdfast.__file__).parent / "index").rglob("*")):
         if path.suffix in (".py", ".sql"):

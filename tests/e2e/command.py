@@ -70,6 +70,7 @@ class Command:
             "HOME": str(self.state),
             "HOLDFAST_STATE": str(self.state),
             "HOLDFAST_BACKGROUND": "0",
+            "HOLDFAST_EMBEDDER": "none",
             "PYTHONWARNINGS": "error",
             "LC_ALL": "C.UTF-8",
         }

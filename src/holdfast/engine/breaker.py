@@ -47,5 +47,6 @@ def trip(index: Index, identity: str, now_ns: int, error: Exception) -> None:
 
 
 def reset(index: Index) -> None:
+    """Forget its failures."""
     if index.meta(BREAKER):
         index.put_meta({BREAKER: "null"})

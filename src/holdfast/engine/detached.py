@@ -37,3 +37,10 @@ class Detached:
             ws.count(f"background_{verb}_failed")
             return f"a {verb} in the background could not be started: {e.strerror}"
         return ""
+
+    def close(self) -> None:
+        """Let go of what still runs: it is to outlive this process."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = 0  # or Python warns that nobody waited for it
+        self._children.clear()

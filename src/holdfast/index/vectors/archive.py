@@ -27,10 +27,12 @@ _BLOCK = 4 << 20
 
 
 def write_head(file: BinaryIO, embedder: str, dimension: int) -> None:
+    """Begin an export of the vectors of this embedder."""
     file.write(TITLE + json.dumps({"embedder": embedder, "dimension": dimension}).encode() + b"\n")
 
 
 def write_row(file: BinaryIO, row: VectorRow) -> None:
+    """Add one record."""
     file.write(_HEAD.pack(_MAGIC, len(row.code), len(row.bits), len(row.tokens), row.input))
     file.write(row.code + row.bits + row.tokens + _CRC.pack(row.crc))
 

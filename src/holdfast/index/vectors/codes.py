@@ -38,6 +38,7 @@ class VectorRow:
 
 
 def checksum(input_: bytes, code: bytes, bits: bytes, tokens: bytes) -> int:
+    """The CRC-32 of a vector and of what it is of."""
     return crc32(tokens, crc32(bits, crc32(code, crc32(input_))))
 
 
