@@ -7,7 +7,9 @@ VENV ?= $(if $(filter undefined,$(CHOSEN)),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check bench fault all clean python
+SHARED ?= $(or $(HOLDFAST_SHARED),../shared)
+
+.PHONY: help demo test check bench fit fault all clean python
 
 help:
 	@echo 'make demo    set up, then sync the sample vault and ask it three questions'
@@ -15,6 +17,7 @@ help:
 	@echo 'make check   lint, format, types, layers'
 	@echo 'make fault   fault and property tests, with many more examples'
 	@echo 'make bench   measure what docs/promises.md states'
+	@echo 'make fit     fit the second look anew, cross-validated first (FIT=--cv writes nothing)'
 	@echo 'make all     test, check, fault, bench'
 	@echo 'make clean   remove what these made'
 
@@ -30,8 +33,16 @@ check: $(VENV)/.ready-test
 	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.ready-test
+bench: $(VENV)/.ready-fit
 	@$(BIN)/python -m tests.bench
+
+# Figures first, then src/holdfast/engine/weights. The vault is made of the development half of LoCoMo.
+FIT ?= --cv --write
+
+fit: $(VENV)/.ready-fit
+	@set -e; made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; \
+	$(BIN)/python -B '$(SHARED)/bench/locomo.py' '$(SHARED)/bench/locomo-dev.json' "$$made"; \
+	$(BIN)/python tools/fit.py --vault "$$made/vault" --golden "$$made/golden-turn.jsonl" $(FIT)
 
 fault: $(VENV)/.ready-test
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests/fault tests/property
@@ -61,3 +72,8 @@ $(VENV)/.ready-test: pyproject.toml | $(BIN)/python
 	@echo 'Installing Holdfast and its test tools into $(VENV) ...'
 	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-fit: pyproject.toml | $(BIN)/python
+	@echo 'Installing Holdfast with its tools for tests and fitting into $(VENV) ...'
+	@$(PIP) -e '.[test,fit]'
+	@touch $@ $(VENV)/.ready-test $(VENV)/.ready

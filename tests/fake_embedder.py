@@ -32,8 +32,9 @@ CONTEXT = np.float32(0.25)
 class FakeEmbedder:
     """See holdfast.embed.base.Embedder.
 
-    `encoded` counts the inputs by digest, `encodes` and `asks` the calls; `last` has the digests of the last batch. `fail` is raised by every call, or by the
-    next `fail_times`; `spoil` changes what is checked (the raw matrix, before `checked`); `hook` runs before an encode.
+    `encoded` counts the inputs by digest, `encodes` and `asks` the calls; `last` has the digests of the last batch.
+    `fail` is raised by every call, or by the next `fail_times`; `spoil` changes what is checked (the raw matrix, before
+    `checked`); `hook` runs before an encode.
     """
 
     is_remote = False

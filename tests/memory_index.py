@@ -352,7 +352,7 @@ class MemoryIndex:
             note_dense=np.zeros(len(notes), dtype=np.float32),
             is_talk=np.array([self._is_talk(n) for n in notes], dtype=bool),
             present=np.array([present[n] for n in notes], dtype=np.float32),
-            matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope}),
+            matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope} if search.conditions else state.notes),
             scope_chunks=len(scope), chunks=len(words.places), ready=0, seq=state.seq, generation=self.generation,
             in_scope=lambda place, chunk: (notes[place], chunk) in allowed,
             detail=lambda which: words.detail(

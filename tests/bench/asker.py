@@ -1,7 +1,8 @@
 """Ask a vault again and again until stdin ends, then say what came back: asker.py VAULT STATE, as JSON lines.
 
-First a line `ready`; from then on each line has the monotonic time of the answer, how long it took, how its first hit
-was found, and how many chunks there were, and had a vector. The last one has the peak of resident memory.
+First it prints a line and waits for one; from then on each of its lines has the monotonic time of the answer, how long
+it took, how its first hit was found, and how many chunks there were, and had a vector. The last one has the peak of
+resident memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main(root: str, state: str) -> None:
     # What would run in the background is another process of the same work; it is done by the one beside us.
     with Vault.open(root, state_dir=state, config=Config(background=False)) as vault:
         _say({"ready": time.monotonic()})
+        sys.stdin.readline()
         asked = 0
         while not select.select([sys.stdin], [], [], EVERY_S if asked else 0)[0]:
             began = time.monotonic()

@@ -97,11 +97,12 @@ class Bench:
         digest = LocalEmbedder().identity.rpartition(":")[2]
         return self.cache / f"vectors-{name}-{digest[:12]}.hfv"
 
-    def embed(self, vault: Vault, name: str) -> None:
-        """Give all chunks of a synced vault their vectors, from the cache where it has them."""
+    def embed(self, vault: Vault, name: str, *others: str) -> None:
+        """Give all chunks of a synced vault their vectors, from the cache where it has them (under `others` too)."""
         kept = self.vectors(name)
-        if kept.exists():
-            vault.salvage_vectors(kept)
+        known = [kept] if kept.exists() else [path for path in map(self.vectors, others) if path.exists()]
+        if known:
+            vault.salvage_vectors(*known)
         done = vault.embed()
         if done.made:
             print(f"{name}: {done.made:,} vectors made in {done.seconds:.0f} s", file=sys.stderr, flush=True)

@@ -28,12 +28,14 @@ def main(limit: int, root: str, state: str, command: list[str]) -> None:
     )
     assert asker.stdin is not None
     assert asker.stdout is not None
-    asker.stdout.readline()  # it is ready, and asks from now on
+    asker.stdout.readline()
     began = time.monotonic()
     sync = subprocess.Popen(
         [sys.executable, "-S", str(_HERE.with_name("start.py")), "0", *command],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+    asker.stdin.write(b"go\n")
+    asker.stdin.flush()
     watch = Watch([sync.pid, asker.pid], limit)
     watch.start()
     lines: list[bytes] = []

@@ -98,6 +98,7 @@ def answer(s: Signals) -> dict[str, Any]:
         "remarks": s.remarks,
         "detail": looked_at(s, places),
         "feedback": fed(s),
+        "echo": echoed(s),
     }
 
 
@@ -120,10 +121,16 @@ def fed(s: Signals) -> dict[int, float]:
     return dict(zip(s.notes[order].tolist(), out.tolist(), strict=True))
 
 
+def echoed(s: Signals) -> dict[int, float]:
+    """What all notes that were found echo of the three with the lowest ids."""
+    order = np.argsort(s.notes, kind="stable")
+    return dict(zip(s.notes[order].tolist(), s.echo(order[:3], order).tolist(), strict=True))
+
+
 def agree(real: Any, oracle: MemoryIndex, search: Search) -> None:
     """Same candidates, same scope, same scores to 1e-5, same words about them and in them, same newest."""
     a, b = answer(real.signals(search)), answer(oracle.signals(search))
-    for kind in ("kinds", "sizes", "counts", "scope", "remarks"):
+    for kind in ("kinds", "sizes", "counts", "scope", "remarks", "echo"):
         assert a[kind] == b[kind], kind
     for kind in ("places", "notes", "feedback"):
         assert a[kind].keys() == b[kind].keys(), kind
@@ -191,7 +198,8 @@ def stored(tmp_path: Path) -> Iterator[tuple[SqliteIndex, str]]:
 
 
 def random_note(rng: random.Random, words: list[str] = WORDS) -> NoteRecord:
-    texts = [" ".join(rng.choices(words, k=rng.randrange(12))) for _ in range(rng.randrange(1, 7))]
+    # Without any chunk: a note that is listed by its name and was never opened.
+    texts = [" ".join(rng.choices(words, k=rng.randrange(12))) for _ in range(rng.randrange(7))]
     speakers = [rng.choice([None, None, "Ana", "Bo"]) for _ in texts]
     made = note(*texts, title=" ".join(rng.choices(words, k=rng.randrange(3))))
     rows = [
@@ -679,6 +687,17 @@ class TestIndex:
         # cow counts 3 of 7 in a.md, for its title counts double; d.md shares no word with either.
         assert said_[0] > said_[2] > said_[1] > said_[3] == 0.0
         both.agree(ask("ant bee cow eel fox"))
+
+    def test_notes_without_a_chunk_are_found_by_their_titles(self, both: Both) -> None:
+        """So are notes that are too large to be opened."""
+        for n in range(4):
+            both.put(f"{n}.md", note(title="ant bee"))
+        both.put("a.md", note("ant", "cow"))
+        both.agree(ask("ant"), ask("bee"), ask("ant", conditions=(Condition("path", values=("0.md",)),)))
+        both.real.flush()
+        both.agree(ask("ant bee cow"))
+        s = answer(both.real.signals(ask("bee")))
+        assert (s["notes"].keys(), s["places"]) == ({1, 2, 3, 4}, {})
 
     def test_which_of_equally_good_words_are_taken_goes_by_their_letters(self, both: Both) -> None:
         """Not by which was seen first: that is another one after a rebuild."""

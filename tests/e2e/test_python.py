@@ -100,7 +100,7 @@ def test_errors(notes: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         Vault.open(notes)
     (notes / ".holdfast" / "config.toml").write_text("")
-    with Vault.open(notes, state_dir=tmp_path / "state", config=Config(background=False)) as vault:
+    with Vault.open(notes, state_dir=tmp_path / "state", config=Config(background=False, embedder="none")) as vault:
         for wrong, error in (
             (lambda: vault.read("nosuch"), NotFound),
             (lambda: vault.read("../x"), PathNotAllowed),
@@ -175,7 +175,7 @@ def test_eight_threads_ask_while_one_writes_and_syncs(notes: Path, tmp_path: Pat
     failures: list[BaseException] = []
     answers = [0] * READERS
     stop = threading.Event()
-    with Vault.open(notes, state_dir=tmp_path / "state", config=Config(background=False)) as vault:
+    with Vault.open(notes, state_dir=tmp_path / "state", config=Config(background=False, embedder="none")) as vault:
         vault.sync()
 
         def ask(me: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ SYNCED = {
     "generation": int,
     "seq": int,
     "behind?": maybe(int),
+    "degraded": [str],
     "explained?": [{"path": str, "reason": str}],
 }
+EMBEDDED = {"vectors": READY, "made": int, "left": int, "seconds": is_number}
+CARRIED = {"read": int, "stored": int}
 HIT = {
     "path": str,
     "line": int,
@@ -116,6 +120,7 @@ STATUS = {
         "seq": maybe(int),
         "chunks": int,
         "vectors": READY,
+        "embedder": maybe(str),
     },
     "history": {"bytes": int, "versions": int},
     "disk_free_bytes": int,
@@ -356,3 +361,40 @@ def test_an_error_without_json_is_one_sentence(holdfast: Command) -> None:
     done = holdfast("read", "no such note")
     assert (done.exit, done.out) == (4, "")
     assert done.err == "holdfast: There is no note “no such note”. Run `holdfast list` to see what there is.\n"
+
+
+def test_embed_and_vectors_without_an_embedder(own: Command, tmp_path: Path) -> None:
+    """What they print with one: test_meaning.py."""
+    assert own("vectors", "salvage", "--json").error["kind"] == "NotFound"
+    assert own("embed", "--json").json == {"vectors": {"ready": 0, "total": 0}, "made": 0, "left": 0, "seconds": 0.0}
+    assert own("sync").exit == 0
+    done = own("embed", "--json").json
+    check(done, EMBEDDED)
+    assert done["vectors"]["total"] == 4
+    assert own("vectors", "salvage", "--json").json == {"read": 0, "stored": 0}
+    assert own("vectors", "export", str(tmp_path / "v"), "--json").error["kind"] == "NotFound"
+    assert not (tmp_path / "v").exists()
+
+
+def test_embed_and_vectors(own: Command, tmp_path: Path) -> None:
+    local = replace(own, more={"HOLDFAST_EMBEDDER": "local"})
+    assert local("sync", "--no-vectors").exit == 0
+    done = local("embed", "--json").json
+    check(done, EMBEDDED)
+    assert done["vectors"] == {"ready": 4, "total": 4}
+    assert (done["made"], done["left"]) == (4, 0)
+    file = str(tmp_path / "kept.vectors")
+    kept = local("vectors", "export", file, "--json").json
+    check(kept, CARRIED)
+    assert kept == {"read": 4, "stored": 4}
+    (tmp_path / "other").mkdir()
+    other = replace(local, state=tmp_path / "other")
+    assert other("sync", "--no-vectors").exit == 0
+    assert other("vectors", "salvage", file, "--json").json == {"read": 4, "stored": 4}
+    status = other("status", "--json").json["index"]
+    assert status["vectors"] == {"ready": 4, "total": 4}
+    assert status["embedder"].startswith("onnx:")
+    hit = other("recall", "anchor", "--explain", "--json").json["hits"][0]
+    check(hit, HIT)
+    assert {"keyword", "vector"} == set(hit["via"])
+    assert 0 < hit["similarity"] <= 1

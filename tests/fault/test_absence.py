@@ -182,7 +182,7 @@ import os, sys
 from holdfast import Config, Vault
 print("started", flush=True)
 base = sys.argv[1]
-config = Config(background=False)
+config = Config(background=False, embedder="none")
 with Vault.open(base + "/notes", state_dir=base + "/state", config=config) as vault:
     assert vault.sync().notes == 20
     os.chmod(base + "/notes/d2", 0)

@@ -522,6 +522,8 @@ class TestOtherHindrances:
             made = vault.embed()
             assert made.left == 4
             assert made.vectors.ready < made.vectors.total
+            known = {x for (x,) in index_of(vault)._db.execute("select input from chunk").fetchall()}
+            assert fake.encoded.keys() <= known, "what the index does not know yet is not embedded"
             vault.sync()
             assert_vectors_are_true(vault, fake)
 

@@ -187,7 +187,7 @@ def test_ten_megabytes_take_time_in_proportion(place: Place, path: str) -> None:
         "tiny.md": lambda n: b"".join(b"# a\n\nb\n\n" for _ in range(n // 8)),
     }
     body = bodies[path]
-    with place.open(config=Config(background=False, lock_wait_s=2.0, note_bytes=32 << 20)) as vault:
+    with place.open(config=Config(background=False, embedder="none", lock_wait_s=2.0, note_bytes=32 << 20)) as vault:
         vault.sync()
         times = []
         for factor in (1, 10):
@@ -213,7 +213,7 @@ def test_a_batch_of_many_small_chunks_is_more_than_a_segment(place: Place) -> No
     body = b"".join(b"# a\n\nb\n\n" for _ in range(1_000))
     for n in range(90):
         place.put(f"many/n{n:02}.md", body + b"zebra%d\n" % n)
-    with place.open(config=Config(background=False, batch_bytes=1 << 30)) as vault:
+    with place.open(config=Config(background=False, embedder="none", batch_bytes=1 << 30)) as vault:
         done = vault.sync()
         assert done.chunks > 80_000
         assert next(h.path for h in vault.recall("zebra7", sync=False).hits) == "many/n07.md"

@@ -84,7 +84,7 @@ base = sys.argv[1]
 disk = base + "/disk"
 place = Place(base)
 place.state = disk + "/state"
-config = Config(background=False)
+config = Config(background=False, embedder="none")
 
 def fill_up(left):
     with open(disk + "/filler", "wb", buffering=0) as f:
@@ -175,7 +175,7 @@ from holdfast import Config, Vault
 from holdfast.errors import HoldfastError
 print("started", flush=True)
 base = sys.argv[1]
-with Vault.open(base + "/notes", state_dir=base + "/state", config=Config(background=False)) as vault:
+with Vault.open(base + "/notes", state_dir=base + "/state", config=Config(background=False, embedder="none")) as vault:
     for look in (False, True):
         answer = vault.recall("tomatoes", sync=look)
         assert len(answer.hits) == 10, answer

@@ -22,7 +22,8 @@ import json, sys
 from holdfast import Config, Vault
 from holdfast.errors import VaultBusy
 root, state, wait_s, verb = sys.argv[1:]
-config = Config(background=False, lock_wait_s=float(wait_s), batch_notes=4, overlay_chunks=20, overlay_first=30)
+few = dict(batch_notes=4, overlay_chunks=20, overlay_first=30)
+config = Config(background=False, embedder="none", lock_wait_s=float(wait_s), **few)
 vault = Vault.open(root, state_dir=state, config=config)
 print("ready", flush=True)
 sys.stdin.readline()

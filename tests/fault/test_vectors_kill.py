@@ -4,6 +4,7 @@ while its vector can still be read, and no vector is ever of another text than i
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -460,7 +461,7 @@ def test_an_export_that_cannot_be_written_leaves_what_was_there(full: Place, tmp
         for path in (f"{tmp_path}/target", f"{tmp_path}/none/x"):
             with pytest.raises(HoldfastError):
                 vault.export_vectors(path)
-        assert not [p for p in tmp_path.rglob(".holdfast-tmp*")]
+        assert not list(tmp_path.rglob(".holdfast-tmp*"))
         for path in (f"{tmp_path}/target", f"{tmp_path}/none.db", f"{tmp_path}/none", full.root + "/talk.md"):
             with pytest.raises(HoldfastError):
                 vault.salvage_vectors(path)
@@ -490,6 +491,19 @@ def test_a_rebuild_carries_all_vectors(full: Place) -> None:
         assert done.vectors.ready == done.chunks
     heal(full, fake)
     assert embedded(fake) == 0
+
+
+def test_a_rebuild_lets_go_of_what_it_carried_from(full: Place) -> None:
+    """No reference goes in a circle: the old generation is removed at once, not when the collector comes by."""
+    with opened(full, FakeEmbedder()) as vault:
+        vault.recall("tomatoes", sync=False)
+        gc.collect()
+        gc.disable()
+        try:
+            vault.rebuild()
+            assert [n for n in os.listdir(vault._ws.directory) if n.endswith(".db")] == ["gen-000002.db"]
+        finally:
+            gc.enable()
 
 
 def test_a_rebuild_in_the_middle_of_a_change_of_embedder_keeps_what_was_made(full: Place) -> None:
