@@ -334,4 +334,4 @@ def test_no_detached_sync_is_started_when_that_is_switched_off(place: Place) -> 
     shutil.rmtree(place.state)
     with Vault.open(place.root, state_dir=place.state, config=CONFIG) as vault:
         assert not any("background" in r for r in vault.recall("tomatoes", sync=False).receipt.degraded)
-        assert vault._stopgap._child is None
+        assert not vault._detached._children

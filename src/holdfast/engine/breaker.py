@@ -48,5 +48,5 @@ def trip(index: Index, identity: str, now_ns: int, error: Exception) -> None:
 
 def reset(index: Index) -> None:
     """Forget its failures."""
-    if index.meta(BREAKER):
+    if index.meta(BREAKER) not in (None, "null"):
         index.put_meta({BREAKER: "null"})

@@ -68,14 +68,23 @@ def rows_in(index: Index) -> Iterator[tuple[str, int, VectorRow]]:
 
 
 def carry_over(ws: Workspace, old: Index | None, new: Index) -> None:
-    """The vectors of the generation before; what cannot be read is embedded again."""
+    """The vectors of the generation before, as far as they can be read; the others are made again."""
     embedder = ws.embedder()
     if old is None or embedder is None:
         return
     try:
-        carry(new, rows_in(old), embedder.identity)
+        if carry(new, rows_of(old.path), embedder.identity).stored:
+            write_copy(ws, new)
     except IndexFault as e:
         ws.count(f"carry_{e.kind}")
+
+
+def write_copy(ws: Workspace, index: Index) -> None:
+    """Write the scan copy; without it everything works, and a new process takes longer to begin."""
+    try:
+        index.vectors.write_copy()
+    except OSError:
+        ws.count("scan_copy_failed")
 
 
 def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
@@ -88,15 +97,21 @@ def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
 
 
 def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
-    """Vectors from exports or databases at `paths`, or from what was set aside if none is named."""
+    """Vectors from exports or databases at `paths`, or from what was set aside if none is named.
+
+    Raises VaultBusy while another process embeds.
+    """
     index = ws.index()
     if index is None:
         raise NotFound("There is no index yet.", hint="Run `holdfast sync --no-vectors` first.")
     total = _Count()
-    for path in list(paths) or ws.generations.quarantined():
-        found = carry(index, _rows_of_file(path))
-        total.read += found.read
-        total.stored += found.stored
+    with ws.embedding():
+        for path in list(paths) or ws.generations.quarantined():
+            found = carry(index, _rows_of_file(path))
+            total.read += found.read
+            total.stored += found.stored
+        if total.stored:
+            write_copy(ws, index)
     return Carried(total.read, total.stored)
 
 

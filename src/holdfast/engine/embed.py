@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast.embed.base import Embedder
 from holdfast.engine.breaker import open_breaker, reset, trip
-from holdfast.engine.carry import salvage_quarantine
+from holdfast.engine.carry import salvage_quarantine, write_copy
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import EmbedderDown, EmbedderWrong, HoldfastError, IndexFault, NoteError, ResourceFault, VaultBusy
@@ -30,7 +30,7 @@ FIRST_BATCH = 16
 
 BATCH_CHARS = 128 * 1024
 PASSED = "embedded_seq"
-"""The change number at which all that could be embedded was, and by which embedder."""
+"""At which change number all that could be embedded was, by which embedder, and how many notes were left."""
 
 ORPHANS_KEPT = 1_000
 ORPHANS_SHARE = 0.5
@@ -95,14 +95,17 @@ class _Job:
             todo = [n for n in self.index.vectors.lacking_notes(self.id or 0) if n not in skipped]
             if not todo:
                 break
+            before = self.made
             for batch in self._batches(todo, skipped):
                 self._store(batch)
                 if self.stop.is_set():
                     return
+            if self.made == before:
+                skipped.update(todo)  # what they lack, their texts do not give
         self.left = len(skipped)
         self._settle()
         if not self.stop.is_set():
-            self.index.put_meta({PASSED: _passed(self.embedder, seq)})
+            self.index.put_meta({PASSED: _passed(self.embedder, seq) + str(self.left)})
 
     def ready(self) -> Ready:
         ready = self.index.vectors.ready(self.id) if self.id is not None else 0
@@ -113,15 +116,14 @@ class _Job:
         if self.id is None or self.stop.is_set():
             return
         vectors = self.index.vectors
-        live = vectors.live()
-        if live is not None and live.id != self.id:
+        if vectors.has_others(self.id):
             vectors.switch(self.id)
-        ready, stored = vectors.counts(self.id)
-        if stored - ready > ORPHANS_KEPT + ORPHANS_SHARE * ready:
+        ready, _ = vectors.counts(self.id)
+        if vectors.orphans(self.id) > ORPHANS_KEPT + ORPHANS_SHARE * ready:
             vectors.drop_orphans(self.id)
         vectors.remember_ready()
         if self.made:
-            vectors.write_copy()
+            write_copy(self.ws, self.index)
             self.index.checkpoint()
 
     def _batches(self, todo: list[int], skipped: set[int]) -> Iterator[list[Input]]:
@@ -141,6 +143,7 @@ class _Job:
                     size += len(x.text)
                 if len(pending) >= limit or size >= BATCH_CHARS:
                     yield list(pending.values())
+                    lacking -= pending.keys()
                     pending, size, limit = {}, 0, self.ws.config.embed_batch
         if pending:
             yield list(pending.values())
@@ -154,6 +157,8 @@ class _Job:
             body = notes.read_note(self.ws.fs, self.ws.root, path, max_bytes=self.ws.config.note_bytes)
         except NoteError as e:
             self.ws.count(f"embed_{e.kind}")
+            return None
+        except FileNotFoundError:
             return None
         if body.digest != row.digest:
             return None
@@ -174,33 +179,46 @@ class _Job:
 
 def is_behind(ws: Workspace, vectors: Ready) -> bool:
     """Whether the vectors lack chunks that came in since the last time they were made, and nobody makes them now."""
+    if not 0 < vectors.ready < vectors.total:
+        return False
+    try:
+        return _is_behind(ws)
+    except HoldfastError as e:  # the answer stands; what is wrong was said in it, or is said by the next
+        ws.count(f"embed_{e.kind}")
+        return False
+
+
+def _is_behind(ws: Workspace) -> bool:
     index, embedder = ws.index(), ws.embedder()
-    if index is None or embedder is None or not 0 < vectors.ready < vectors.total:
+    if index is None or embedder is None:
         return False
-    if index.meta(PASSED) == _passed(embedder, index.counts().seq) or open_breaker(
-        index, embedder.identity, ws.fs.time_ns()
-    ):
+    if str(index.meta(PASSED)).startswith(_passed(embedder, index.counts().seq)):
         return False
-    return ws.embed_holder() is None
+    is_resting = open_breaker(index, embedder.identity, ws.fs.time_ns()) is not None
+    return not is_resting and ws.embed_holder() is None
 
 
 def _passed(embedder: Embedder, seq: int) -> str:
-    return f"{seq} {embedder.identity}"
+    return f"{seq} {embedder.identity} left "
 
 
 class Embedding(threading.Thread):
     """Embeds what comes in as long as the process stays."""
 
     EVERY_S = 1.0
+    AGAIN = 60
+    """In so many rounds once, what could not be read is tried again."""
 
     def __init__(self, ws: Workspace) -> None:
         super().__init__(name="holdfast-embed", daemon=True)
         self._ws, self._ended = ws, threading.Event()
 
     def run(self) -> None:
+        rounds = 0
         while not self._ended.wait(self.EVERY_S):
+            rounds += 1
             try:
-                embed_quietly(self._ws, None, self._ended)
+                embed_quietly(self._ws, None, self._ended, again=rounds % self.AGAIN == 0)
             except HoldfastError as e:
                 self._ws.count(f"embed_{e.kind}")
 
@@ -211,11 +229,12 @@ class Embedding(threading.Thread):
 
 
 def embed_quietly(
-    ws: Workspace, progress: Progress | None, stop: threading.Event | None = None
+    ws: Workspace, progress: Progress | None, stop: threading.Event | None = None, *, again: bool = True
 ) -> Embedded | str | None:
     """As `embed`, for who came for something else: what hinders is returned as a sentence, and counted.
 
-    None where nothing is lacking; then the model is not even loaded.
+    None where nothing is lacking; then the model is not even loaded. `again` tries notes once more that could not be
+    read, though nothing changed.
     """
     try:
         embedder, index = ws.embedder(), ws.index()
@@ -225,8 +244,11 @@ def embed_quietly(
         is_live = live is not None and live.identity == embedder.identity
         counts = index.counts()
         if live is not None and is_live and index.vectors.ready(live.id) == counts.chunks:
+            if index.jobs().get("embed", {}).get("error"):
+                index.note_job("embed", "", ws.fs.time_ns())
             return None
-        if index.meta(PASSED) == _passed(embedder, counts.seq):
+        passed = _passed(embedder, counts.seq)
+        if index.meta(PASSED) == passed + "0" or (not again and str(index.meta(PASSED)).startswith(passed)):
             return None
         rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
         if rest is not None:
@@ -234,6 +256,6 @@ def embed_quietly(
         return embed(ws, progress, stop)
     except VaultBusy as e:
         return f"{e.message} It makes the vectors."
-    except ResourceFault as e:
+    except (ResourceFault, IndexFault) as e:
         ws.count(f"embed_{e.kind}")
         return f"{e.message} {e.hint}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.embed.base import Asked, Embedder
-from holdfast.engine.breaker import open_breaker, trip
+from holdfast.engine.breaker import open_breaker, reset, trip
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, MemoryBudget, ResourceFault
 from holdfast.index.base import Index
@@ -29,6 +29,7 @@ def ask_embedder(ws: Workspace, index: Index, question: str, degraded: list[str]
         asked = embedder.ask(question)
         if asked.vector.shape != (live.dimension,):
             raise EmbedderWrong(f"The embedder gave {len(asked.vector)} numbers; the index has {live.dimension}.")
+        reset(index)
         return asked
     except (EmbedderDown, EmbedderWrong, MemoryBudget) as e:
         ws.count(f"embed_{e.kind}")

@@ -190,6 +190,18 @@ def _size(path: str) -> int:
         return 0
 
 
+@contextmanager
+def immediate(db: apsw.Connection) -> Iterator[None]:
+    """One transaction that takes the right to write at its beginning, so that what it reads is what it writes over."""
+    db.execute("begin immediate")
+    try:
+        yield
+        db.execute("commit")
+    finally:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
 def rows(db: apsw.Connection, sql: str, values: Any = ()) -> list[Any]:
     """All rows; the statement is run to its end, so that it holds no lock."""
     return db.execute(sql, values).fetchall()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -77,7 +78,7 @@ class SqliteIndex:
         self._corpus: Corpus | None = None
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
-        self.vectors = SqliteVectors(self, path)
+        self.vectors = SqliteVectors(weakref.proxy(self), path)
 
     def close(self) -> None:
         with self._reading, self._writing:

@@ -72,6 +72,14 @@ class SqliteVectors:
         with self._open.writing() as db:
             return vectors.put(db, embedder, rows)
 
+    def has_others(self, embedder: int) -> bool:
+        with self._open.reading() as db:
+            return first(db, "select 1 from embedder where id <> ?", (embedder,)) is not None
+
+    def orphans(self, embedder: int) -> int:
+        with self._open.reading() as db:
+            return vectors.orphans(db, embedder)
+
     def drop_orphans(self, embedder: int) -> int:
         with self._open.writing() as db:
             return vectors.drop_orphans(db, embedder)
@@ -128,6 +136,8 @@ class SqliteVectors:
 
     def write_copy(self) -> None:
         path = self._copy_path
+        if path is not None:
+            copy.sweep(self._fs, path)
         with self._open.reading() as db:
             live, stamps = vectors.live(db), []
             if live is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.errors import EmbedderWrong
-from holdfast.index.sqlite.db import first, rows
+from holdfast.index.sqlite.db import first, immediate, rows
 from holdfast.index.vectors.codes import VectorRow, bits_size
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
@@ -64,8 +64,7 @@ def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
 
 def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> int:
     """Store the vectors of inputs that a live chunk has, in one transaction; returns how many were stored."""
-    db.execute("begin immediate")
-    try:
+    with immediate(db):
         dimension = int(first(db, "select dimension from embedder where id = ?", (embedder_id,))[0])
         if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
             raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
@@ -88,11 +87,7 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
         if stored:
             _stamp(db, embedder_id, blocks, seq)
             db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
-        db.execute("commit")
-        return stored
-    finally:
-        if db.in_transaction:
-            db.execute("rollback")
+    return stored
 
 
 def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int], seq: int) -> None:
@@ -117,6 +112,14 @@ def switch(db: apsw.Connection, embedder_id: int) -> None:
             db.execute("delete from embedder where id = ?", (other,))
 
 
+def orphans(db: apsw.Connection, embedder_id: int) -> int:
+    """How many vectors are of inputs that no chunk has."""
+    sql = (
+        "select count(*) from vector v where v.embedder = ? and not exists (select 1 from chunk where input = v.input)"
+    )
+    return int(first(db, sql, (embedder_id,))[0])
+
+
 def drop_orphans(db: apsw.Connection, embedder_id: int) -> int:
     """Take out vectors of inputs that no chunk has; returns how many."""
     dropped = 0
@@ -130,7 +133,7 @@ def drop_orphans(db: apsw.Connection, embedder_id: int) -> int:
 
 
 def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int, ...]) -> int:
-    with db:
+    with immediate(db):
         ids = [i for (i,) in rows(db, sql, values)]
         many = json.dumps(ids)
         db.execute("delete from vector where id in (select value from json_each(?))", (many,))

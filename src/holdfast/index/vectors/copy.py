@@ -112,6 +112,12 @@ def write(
         fs.close(fd)
 
 
+def sweep(fs: FileSystem, path: str) -> None:
+    """Remove what a writer that died left."""
+    folder, _, name = path.rpartition("/")
+    _remove(fs, f"{folder}/{TEMP_PREFIX}{name}")
+
+
 def _open(fs: FileSystem, path: str) -> int:
     _remove(fs, path)  # of a writer that died; only the holder of the embedding lock writes here
     return fs.open_new(path)

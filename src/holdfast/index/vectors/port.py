@@ -65,5 +65,11 @@ class VectorStore(Protocol):
     def stored_bytes(self, embedder: int) -> int:
         """About how many bytes the vectors of live chunks take."""
 
+    def has_others(self, embedder: int) -> bool:
+        """Whether another embedder than this has vectors."""
+
+    def orphans(self, embedder: int) -> int:
+        """How many vectors no chunk has."""
+
     def drop_orphans(self, embedder: int) -> int:
         """Drop vectors that no chunk has; returns how many."""
