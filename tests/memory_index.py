@@ -136,10 +136,15 @@ class MemoryTx:
 
 
 class NoVectors:
-    """The part of index.vectors.port.VectorStore that answers a question, of an index without any vector."""
+    """The part of index.vectors.port.VectorStore that syncs and questions use, of an index without any vector."""
 
     def live(self) -> None:
         return None
+
+    def ready(self, embedder: int) -> int:
+        return 0
+
+    def remember_ready(self) -> None: ...
 
 
 class MemoryIndex:
@@ -352,7 +357,8 @@ class MemoryIndex:
             note_dense=np.zeros(len(notes), dtype=np.float32),
             is_talk=np.array([self._is_talk(n) for n in notes], dtype=bool),
             present=np.array([present[n] for n in notes], dtype=np.float32),
-            matched_notes=len(notes), matched_chunks=len(candidates), scope_notes=len({n for n, _ in scope} if search.conditions else state.notes),
+            matched_notes=len(notes), matched_chunks=len(candidates),
+            scope_notes=len({n for n, _ in scope} if search.conditions else state.notes),
             scope_chunks=len(scope), chunks=len(words.places), ready=0, seq=state.seq, generation=self.generation,
             in_scope=lambda place, chunk: (notes[place], chunk) in allowed,
             detail=lambda which: words.detail(

@@ -10,10 +10,10 @@ import pytest
 import holdfast
 
 NAMES = """
-    Answer Config ConfigError Conflict DiskFull EmbedderDown EmbedderWrong FileLimit Hit HoldfastError IndexDamaged IndexFault
-    IndexForeign IndexOverBudget IndexTooNew Listing MemoryBudget NotDurable NotFound Note NoteError NoteMalformed
-    NoteTooLarge NoteUnreadable NoteUnstable PathNotAllowed QueryError Receipt ResourceFault Status Synced TruthFault
-    Unauthorized UserError Vault VaultBusy VaultMissing WatchLimit
+    Answer Config ConfigError Conflict DiskFull EmbedderDown EmbedderWrong FileLimit Hit HoldfastError IndexDamaged
+    IndexFault IndexForeign IndexOverBudget IndexTooNew Listing MemoryBudget NotDurable NotFound Note NoteError
+    NoteMalformed NoteTooLarge NoteUnreadable NoteUnstable PathNotAllowed QueryError Receipt ResourceFault Status
+    Synced TruthFault Unauthorized UserError Vault VaultBusy VaultMissing WatchLimit
 """.split()
 
 

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,45 @@ def _found(index: SqliteIndex, count: int, texts: Sequence[str], vectors: synthe
     )
 
 
+def _firsts(bench: Bench, chunks: int, text: str, vector: synthetic.Floats) -> Iterator[Row]:
+    """The first answer of new processes: by meaning and by words, with the scan copy and without."""
+    path = synthetic.index_path(bench.cache, chunks, "vectors")
+    at = bench.folder("vector") / "question.npy"
+    np.save(at, vector)
+    command = [sys.executable, str(_FIRST), str(path), text]
+    bare = [sys.executable, str(_FIRST), str(synthetic.index_path(bench.cache, chunks)), text]
+    ways = ("with the scan copy", "without it, row by row")
+    ran: dict[str, list[Ran]] = {}
+
+    def once(name: str, how: str, command: list[str]) -> float:
+        with _aside(path.with_suffix(".vec")) if how.startswith("without") else nullcontext():
+            done = run(command)
+        ran.setdefault(name, []).append(done)
+        return float(done.json()["cpu_s"])
+
+    calls = {"bare": partial(once, "bare", "", bare)}
+    for how in ways:
+        calls[f"meaning {how}"] = partial(once, f"meaning {how}", how, [*command, str(at)])
+        calls[f"words {how}"] = partial(once, f"words {how}", how, command)
+    cpu = {name: 1000 * median(took) for name, took in take_turns(calls, bench.size(3, 1)).items()}
+    wall = {name: 1000 * median([r.json()["wall_s"] for r in done]) for name, done in ran.items()}
+    peak = {name: median([r.peak_bytes for r in done]) for name, done in ran.items()}
+    for how in ways:
+        name, words = f"meaning {how}", f"words {how}"
+        load = 1000 * median([r.json()["encoding_cpu_s"] for r in ran[name]])
+        yield Row(
+            FAMILY,
+            f"first hybrid recall of a new process, about {chunks:,} chunks, {how}",
+            "",
+            f"{cpu[name]:.0f} ms CPU, {wall[name]:.0f} ms wall after the imports (the model loaded and the question "
+            f"encoded: {load:.0f} ms CPU of that), peak resident {mebibytes(peak[name])}",
+            f"by words: {cpu[words]:.0f} ms CPU, {mebibytes(peak[words])}; by words of an index without vectors: "
+            f"{cpu['bare']:.0f} ms CPU, {mebibytes(peak['bare'])}",
+            None,
+            {"cpu_ms": cpu[name], "wall_ms": wall[name], "peak_mib": peak[name] / 2**20, "words_cpu_ms": cpu[words]},
+        )
+
+
 @contextmanager
 def _aside(path: Path) -> Iterator[None]:
     to = path.with_suffix(".aside")
@@ -154,40 +193,6 @@ def _aside(path: Path) -> Iterator[None]:
         yield
     finally:
         to.rename(path)
-
-
-def _firsts(bench: Bench, chunks: int, text: str, vector: synthetic.Floats) -> Iterator[Row]:
-    path = synthetic.index_path(bench.cache, chunks, "vectors")
-    at = bench.folder("vector") / "question.npy"
-    np.save(at, vector)
-    command = [sys.executable, str(_FIRST), str(path), text]
-    ran: dict[str, list[Ran]] = {"with": [], "without": [], "words": []}
-
-    def once(name: str) -> float:
-        if name == "without":
-            with _aside(path.with_suffix(".vec")):
-                done = run([*command, str(at)])
-        else:
-            done = run([*command, str(at)] if name == "with" else command)
-        ran[name].append(done)
-        return float(done.json()["cpu_s"])
-
-    took = take_turns({name: partial(once, name) for name in ran}, bench.size(3, 1))
-    cpu = {name: 1000 * median(values) for name, values in took.items()}
-    wall = {name: 1000 * median([r.json()["wall_s"] for r in done]) for name, done in ran.items()}
-    peak = {name: median([r.peak_bytes for r in done]) for name, done in ran.items()}
-    load = 1000 * median([r.json()["encoding_cpu_s"] for r in ran["with"]])
-    for name, what in (("with", "with the scan copy"), ("without", "without it, row by row")):
-        yield Row(
-            FAMILY,
-            f"first hybrid recall of a new process, about {chunks:,} chunks, {what}",
-            "",
-            f"{cpu[name]:.0f} ms CPU, {wall[name]:.0f} ms wall after the imports (the model loaded and the question "
-            f"encoded: {load:.0f} ms CPU of that), peak resident {mebibytes(peak[name])}",
-            f"by words alone: {cpu['words']:.0f} ms CPU, {wall['words']:.0f} ms wall, {mebibytes(peak['words'])}",
-            None,
-            {"cpu_ms": cpu[name], "wall_ms": wall[name], "peak_mib": peak[name] / 2**20},
-        )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ ASIDE = Config(background=False)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
+    yield from keys.measure(bench, FAMILY)
     home = locomo(bench)
     with Vault.open(home / "vault", state_dir=bench.folder("state"), config=ASIDE) as vault:
         vault.sync(vectors=False)
@@ -43,7 +44,6 @@ def measure(bench: Bench) -> Iterator[Row]:
         yield from _held_out(bench, home, vault)
     yield from _among_strangers(bench, home)
     yield from _cranfield(bench)
-    yield from keys.measure(bench, FAMILY)
 
 
 def _golden(path: Path, bench: Bench) -> Golden:
