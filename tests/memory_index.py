@@ -691,7 +691,8 @@ class _Naive:
         self.s, self.question, self.mode = s, question, mode
         self.key = [keys[n] for n in s.notes.tolist()]
         near, note = _normal(s.near), _normal(s.note)
-        dense = [d if known else n for d, n, known in zip(_normal(s.dense), near, s.is_known.tolist(), strict=True)]
+        words = near if mode != "vector" else [0.0] * len(near)
+        dense = [d if known else n for d, n, known in zip(_normal(s.dense), words, s.is_known.tolist(), strict=True)]
         self.note_parts = {"note": note, "dense": _normal(s.note_dense)}
         self.owner = s.owner.tolist()
         self.parts = {

@@ -134,7 +134,8 @@ class Receipt(Result):
     """How fresh and how complete an answer is.
 
     `proven_at` is the time of the last full look at the notes, `behind` the number of notes known to be newer than the
-    index (None: unknown), `matched` the number of chunks that had any of the words.
+    index (None: unknown), `matched` the number of chunks that had any of the words near them, or
+    were near in meaning, or stand in a conversation that has most of the words.
     """
 
     generation: int

@@ -88,9 +88,9 @@ class Bench:
             self._states[key] = state, self.sync(vault, state)
         return self._states[key]
 
-    def sync(self, vault: Path, state: Path, *more: str, **options: str) -> Ran:
+    def sync(self, vault: Path, state: Path, **options: str) -> Ran:
         """One `holdfast sync` as a command, without vectors: they have families of their own."""
-        return run(self.command("sync", vault, state, "--no-vectors", "--json", *more), env=options)
+        return run(self.command("sync", vault, state, "--no-vectors", "--json"), env=options)
 
     def vectors(self, name: str) -> Path:
         """Where vectors of that name are kept between runs, those of another model elsewhere."""

@@ -67,7 +67,7 @@ def _first(found: dict[str, object], what: str) -> Row:
     scanned = [a["at"] - began for a in good if "scan" in a["via"]]
     errors = [a["error"] for a in answers if "error" in a]
     similar = [a["at"] - began for a in good if a["similar"]]
-    took = [1000 * a["took_s"] for a in answers if "took_s" in a]
+    took = [1000 * a["took_s"] for a in answers if "took_s" in a] or [float("inf")]
     first = min([*indexed, *scanned], default=float("inf"))
     return Row(
         FAMILY,

@@ -47,7 +47,8 @@ def main(limit: int, root: str, state: str, command: list[str]) -> None:
     code = asker.wait()
     reading.join()
     watch.stop()
-    cost = json.loads(err.rpartition(b"\n\0")[2])
+    # A killed one says nothing of its cost.
+    cost = json.loads(err.rpartition(b"\n\0")[2]) if b"\n\0" in err else {"cpu_s": 0.0, "peak_bytes": 0}
     said = [json.loads(line) for line in lines]
     report = {
         "wall_s": ended - began, "sync_code": sync.returncode, "asker_code": code, "sync_cpu_s": cost["cpu_s"],

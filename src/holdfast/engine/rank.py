@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def rank(
     """The best `k` passages, or the best passages of the best `k` notes; `explain` names every signal of each."""
     if not len(s.notes):
         return []
-    if mode == "hybrid" and question.asked is None:
+    if mode in ("hybrid", "vector") and question.asked is None:
         mode = "keyword"
     return _Ranking(s, question, RECIPES[mode], keys, explain).run(k, by)
 
@@ -114,7 +114,7 @@ class _Ranking:
         self.s, self.question, self.recipe, self.keys = s, question, recipe, keys
         near, note = _normal(s.near), _normal(s.note)
         # What has no vector yet is taken to mean as much as it says: it must not lose for being new.
-        dense = np.where(s.is_known, _normal(s.dense), near)
+        dense = np.where(s.is_known, _normal(s.dense), near if recipe.passages.get("near") else np.float32(0))
         self.per_note = {"note": note, "dense": _normal(s.note_dense)}
         self.parts: dict[str, Floats] = {
             "near": near, "own": _normal(s.own), "note": note[s.owner], "dense": dense, "speaker": s.speaks,
@@ -144,9 +144,8 @@ class _Ranking:
         if not self.recipe.looks_again:
             return np.zeros(0, np.int64)
         at = np.flatnonzero(self.s.is_turn)
-        if len(at) > size:
-            at = at[np.argpartition(-self.talk[at], size)[:size]]
-        return at[np.argsort(-self.talk[at], kind="stable")]
+        at = at[self.talk[at] >= _kth(self.talk[at], size)]
+        return self._by_path(at, self.s.owner[at], -self.talk[at])[:size]
 
     def _judge(self, pool: Ints) -> Floats | None:
         if len(pool) < 2:
@@ -200,7 +199,8 @@ class _Ranking:
         """What the best notes that are no conversations say of the others of that kind, in words and in meaning."""
         out = {name: np.zeros(len(score), dtype=np.float32) for name in ("feedback", "echo")}
         at = np.flatnonzero(~self.s.is_talk)
-        at = at[np.argsort(-score[at], kind="stable")][:FEEDBACK_POOL]
+        at = at[score[at] >= _kth(score[at], FEEDBACK_POOL)]
+        at = self._by_path(at, at, -score[at])[:FEEDBACK_POOL]
         best = at[:FEEDBACK_FROM]
         if len(at) > FEEDBACK_FROM and float(score[best].min()) > 0:
             total = sum(self.recipe.notes.values())
@@ -216,7 +216,7 @@ class _Ranking:
         value = talk_value(owner, judged, self.per_note["note"], self.s.present)
         talks = np.flatnonzero(self.s.is_talk)
         places = np.sort(score[talks])[::-1]
-        order = talks[np.lexsort((-score[talks], -value[talks]))]
+        order = self._by_path(talks, talks, -value[talks], -score[talks])
         out = score.copy()
         out[order] = places
         return out
@@ -235,6 +235,24 @@ class _Ranking:
 
     def _first_in_scope(self, note: int) -> int:
         return next((c for c in range(int(self.s.sizes[note])) if self.s.in_scope(note, c)), 0)
+
+    def _by_path(self, at: Ints, owner: Ints, *columns: Floats) -> Ints:
+        """`at` in rising order of the columns, the first one first; ties by the path of `owner`, then as they come.
+
+        The order in which an index holds its notes is another one after a rebuild: it must decide nothing.
+        """
+        order = np.lexsort(columns[::-1])
+        is_tied = np.zeros(len(at), dtype=bool)
+        if len(at) > 1:
+            same = np.all([c[order[1:]] == c[order[:-1]] for c in columns], axis=0)
+            is_tied[1:] |= same
+            is_tied[:-1] |= same
+        tied = np.unique(owner[order[is_tied]])
+        names = self.keys(self.s.notes[tied].tolist()) if len(tied) else {}
+        place = np.zeros(len(self.s.notes), dtype=np.int64)
+        place[sorted(tied.tolist(), key=lambda o: names.get(int(self.s.notes[o]), b""))] = np.arange(len(tied))
+        by: list[NDArray[Any]] = [place[owner], *columns[::-1]]
+        return at[np.lexsort(by)]
 
     def _ordered(self, rows: list[tuple[float, int, int, int]]) -> list[tuple[float, int, int, int]]:
         ids = self.s.notes

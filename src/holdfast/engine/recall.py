@@ -120,6 +120,8 @@ def _ask(ws: Workspace, index: Index, question: str, wanted: _Wanted, degraded: 
     query = parse_query(question, index.has_field, ws.config.query_terms)
     degraded += _remarks(query, index)
     asked = ask_embedder(ws, index, query.plain, degraded) if wanted.mode in ("hybrid", "vector") else None
+    if wanted.mode == "vector" and asked is None:
+        degraded.append("there are no vectors to search by; words were searched instead")
     floor = max(ws.config.min_similarity, wanted.min_similarity or 0.0)
     return query, _search(index, query, make_question(query, index, asked, floor), wanted, degraded)
 

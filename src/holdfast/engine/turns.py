@@ -54,7 +54,8 @@ def signals_of(s: Signals, parts: Columns, first: Floats, pool: Ints, question: 
         best = np.float32(max(s.dense.max(), seen.before.max(), 0) + 1e-6)
         out["dense"] = parts["dense"][pool]
         out["dense_prev"] = seen.before / best
-        if question.asked.tokens is not None and any(t is not None for t in seen.tokens):
+        asked = question.asked.tokens
+        if asked is not None and len(asked) and any(t is not None for t in seen.tokens):
             out |= _late(s, seen, pool, question.asked, question.speakers)
     return out
 

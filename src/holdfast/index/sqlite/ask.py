@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import apsw
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.index.asking import SPEAKER, Newest, Search, Signals
 from holdfast.index.lexical.corpus import Corpus, Postings
@@ -41,7 +42,7 @@ def signals(
     if search.question is not None:
         slots = np.union1d(slots, _nearest(dense, search.nearest, search.floor))
     present = _present(db, corpus, search.who)
-    slots = np.union1d(slots, _turns_of_best(corpus, found.note, present, hits))
+    slots = np.union1d(slots, _turns_of_best(db, corpus, found.note, present, hits))
     ordinals = _notes(corpus, found, slots, allowed)
     place = np.zeros(len(corpus.ids), dtype=np.int64)
     place[ordinals] = np.arange(len(ordinals))
@@ -62,19 +63,20 @@ def signals(
         in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]),
         detail=lambda at: detail(db, corpus, meaning, search.question, content, slots[at]),
         feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
-        echo=lambda best, at: _echo(corpus, meaning, dense, ordinals[best], ordinals[at]), remarks=tuple(remarks),
+        echo=lambda best, at: _echo(corpus, meaning, dense, hits, ordinals[best], ordinals[at]), remarks=tuple(remarks),
     )  # fmt: skip
 
 
-def _echo(corpus: Corpus, meaning: Meaning, dense: Floats, best: Ints, pool: Ints) -> Floats:
+def _echo(corpus: Corpus, meaning: Meaning, dense: Floats, hits: scope.Mask, best: Ints, pool: Ints) -> Floats:
     """The best cosine of each note of `pool` with the middle of what the `best` notes have nearest to the question."""
     out = np.zeros(len(pool), dtype=np.float32)
+    best = best[corpus.sizes[best] > 0]  # a note that was never opened has no chunk
     nearest = [corpus.first[o] + int(dense[corpus.first[o] : corpus.first[o] + corpus.sizes[o]].argmax()) for o in best]
     centre = meaning.centre(np.array(nearest, dtype=np.int64))
     if centre is not None:
         slots = scope.ordinal_slots(corpus, pool)
         place = np.repeat(np.arange(len(pool)), corpus.sizes[pool])
-        np.maximum.at(out, place, meaning.exact(centre, slots))
+        np.maximum.at(out, place[hits[slots]], meaning.exact(centre, slots[hits[slots]]))
     return out
 
 
@@ -97,14 +99,29 @@ def _score(corpus: Corpus, words: Sequence[Word], names: Sequence[str], allowed:
     return Scores(slots, near, own, without.note + np.where(is_talk, np.float32(0), named.note))
 
 
-def _turns_of_best(corpus: Corpus, note: Floats, present: Floats, hits: scope.Mask) -> Ints:
+def _turns_of_best(db: apsw.Connection, corpus: Corpus, note: Floats, present: Floats, hits: scope.Mask) -> Ints:
     """The slots of all turns of the conversations that have most of the words, and of those who are asked for: what
     answers may use none of the words that are asked."""
     value = note / max(float(note.max(initial=0)), 1e-6) + present
-    talks = np.flatnonzero(corpus.is_live & corpus.is_turn[corpus.first] & (note > 0))
-    best = talks[np.argsort(-value[talks], kind="stable")[:TALKS_WHOLE]]
-    slots = scope.ordinal_slots(corpus, best)
+    talks = np.flatnonzero(corpus.is_live & corpus.is_turn[corpus.first] & (note > 0) & _has_any(corpus, hits))
+    if len(talks) > TALKS_WHOLE:
+        # Ties by path: the order in which the notes are stored is another one after a rebuild.
+        floor = np.partition(value[talks], len(talks) - TALKS_WHOLE)[len(talks) - TALKS_WHOLE]
+        talks = talks[value[talks] >= floor]
+        ids = corpus.ids[talks].tolist()
+        keys = dict(rows(db, "select id, key from file where id in (select value from json_each(?))", (str(ids),)))
+        talks = talks[sorted(range(len(ids)), key=lambda i: (-value[talks[i]], keys.get(ids[i], b"")))][:TALKS_WHOLE]
+    slots = scope.ordinal_slots(corpus, talks)
     return np.asarray(slots[hits[slots] & corpus.is_turn[slots]], dtype=np.int64)
+
+
+def _has_any(corpus: Corpus, hits: scope.Mask) -> NDArray[np.bool_]:
+    """Per ordinal whether any of its chunks is in scope."""
+    if hits is corpus.is_chunk:
+        return corpus.is_live
+    out = np.zeros(len(corpus.ids), dtype=bool)
+    out[_owners(corpus, hits)] = True
+    return out
 
 
 def _speaks(corpus: Corpus, slots: Ints, who: Sequence[str]) -> Floats:

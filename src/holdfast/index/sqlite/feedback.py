@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 import apsw
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.index.lexical.corpus import TITLE_WEIGHT, Corpus
 from holdfast.index.lexical.pack import Ints, decode_ids
@@ -37,9 +38,7 @@ def feedback(
     said_ids, where = np.unique(ids[speaks], return_inverse=True)
     said = np.bincount(where, weights=(share[owner] * counts)[speaks], minlength=len(said_ids))
     said[np.isin(said_ids, _ids(db, stop))] = 0
-    # Ties by id, which is the order of first sight: the same however the notes are stored.
-    chosen = np.lexsort((said_ids, -said))[:TERMS]
-    chosen = chosen[said[chosen] > 0]
+    chosen = _first(db, said_ids, np.asarray(said, dtype=np.float64))
     out = np.zeros(len(pool), dtype=np.float32)
     lengths, place = corpus.words[pool], np.full(len(notes), -1)
     place[np.searchsorted(notes, pool)] = np.arange(len(pool))
@@ -53,6 +52,17 @@ def feedback(
         gain = weight * idf(df, corpus.note_count)
         out += np.float32(gain) * bm25(tf, lengths, corpus.mean_words, NOTE_K1, NOTE_B)
     return out
+
+
+def _first(db: apsw.Connection, ids: Ints, said: NDArray[np.float64]) -> Ints:
+    """Places of the terms that are said most; ties by their letters, for ids are another after a rebuild."""
+    floor = np.partition(said, len(said) - TERMS)[len(said) - TERMS] if len(said) > TERMS else 0.0
+    near = np.flatnonzero((said >= floor) & (said > 0))
+    letters = dict(
+        rows(db, "select id, t from term where id in (select value from json_each(?))", (str(ids[near].tolist()),))
+    )
+    order = sorted(near.tolist(), key=lambda i: (-said[i], letters.get(int(ids[i]), "")))
+    return np.array(order[:TERMS], dtype=np.int64)
 
 
 def _counts(db: apsw.Connection, corpus: Corpus, ordinals: Ints) -> tuple[Ints, Ints, Ints]:

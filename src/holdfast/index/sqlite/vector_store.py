@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -183,7 +183,7 @@ class SqliteVectors:
                 found = None
             elif self._held_at != at or found is None:
                 found = self._load(db, live[0], live[2], found)
-            self._held, self._held_at = Meaning(corpus, found, self._codes), at
+            self._held, self._held_at = Meaning(corpus, found, _codes_from(self._open)), at
             return self._held
 
     def _load(self, db: apsw.Connection, embedder: int, dimension: int, held: Vectors | None) -> Vectors:
@@ -197,11 +197,17 @@ class SqliteVectors:
             if kept is not None:
                 kept.close()
 
-    def _codes(self, ids: vectors.Ids) -> vectors.Codes:
-        with self._open.reading() as db:
+
+def _codes_from(connections: Connections) -> Callable[[vectors.Ids], vectors.Codes]:
+    """How codes are read by id, without holding the store: whoever is let go of must give back its lock at once."""
+
+    def codes(ids: vectors.Ids) -> vectors.Codes:
+        with connections.reading() as db:
             live = vectors.live(db)
             assert live is not None, "codes are asked for within the snapshot that had vectors"
             return vectors.codes(db, ids.tolist(), live[2])
+
+    return codes
 
 
 def _state(db: apsw.Connection, embedder: int) -> str:
