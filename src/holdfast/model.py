@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -192,20 +193,32 @@ class Parsed:
         return out
 
 
-_SCALARS = frozenset({str, int, float, bool})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """The names of a dataclass's fields; None for another type. Asked of each hit of each answer."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
 
 
 def plain(value: Any) -> Any:
     """`value` as dictionaries, lists and scalars for JSON."""
-    if value is None or type(value) in _SCALARS:
+    kind = type(value)
+    if kind in _SCALARS:
         return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    return value
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    names = _field_names(kind)
+    if names is None:
+        return value
+    out = {}
+    for name in names:
+        part = getattr(value, name)
+        out[name] = part if type(part) in _SCALARS else plain(part)
+    return out
 
 
 @dataclass(frozen=True, slots=True)

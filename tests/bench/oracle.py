@@ -67,17 +67,14 @@ class Oracle:
         )
         self.mean_note = sum(n.words for n in self.notes) / len(self.notes)
 
-    def rank(self, question: str, k: int, by: str, seen: Mapping[str, int]) -> list[tuple[float, Place]]:
-        """The best `k` passages or notes with their scores; a note stands with chunk 0.
-
-        `seen` numbers the terms in the order in which the index met them: equal weights in feedback go by that.
-        """
+    def rank(self, question: str, k: int, by: str) -> list[tuple[float, Place]]:
+        """The best `k` passages or notes with their scores; a note stands with chunk 0."""
         near: dict[tuple[int, int], float] = {}
         own: dict[tuple[int, int], float] = {}
         whole: dict[int, float] = {}
         for term, weight in self._words(question):
             self._add(term, weight, near, own, whole)
-        rows = self._by_note(whole, seen) if by == "note" else self._by_passage(near, own, whole)
+        rows = self._by_note(whole) if by == "note" else self._by_passage(near, own, whole)
         rows.sort(key=lambda r: (-r[0], sort_key(r[1][0]), r[1][1]))
         return rows[:k]
 
@@ -128,16 +125,16 @@ class Oracle:
             for i in range(len(self.notes[n].chunks))
         ]
 
-    def _by_note(self, whole: dict[int, float], seen: Mapping[str, int]) -> list[tuple[float, Place]]:
+    def _by_note(self, whole: dict[int, float]) -> list[tuple[float, Place]]:
         score = _shares(whole, 1.0)
-        best = sorted(score, key=lambda n: -score[n])[:FEEDBACK_POOL]
+        best = sorted(score, key=lambda n: (-score[n], sort_key(self.notes[n].path)))[:FEEDBACK_POOL]
         if len(best) > FEEDBACK_FROM:
-            said = self._feedback(best, {n: score[n] for n in best[:FEEDBACK_FROM]}, seen)
+            said = self._feedback(best, {n: score[n] for n in best[:FEEDBACK_FROM]})
             for n, value in _shares(said, RECIPES["keyword"].feedback).items():
                 score[n] += value
         return [(value, (self.notes[n].path, 0)) for n, value in score.items()]
 
-    def _feedback(self, pool: list[int], best: dict[int, float], seen: Mapping[str, int]) -> dict[int, float]:
+    def _feedback(self, pool: list[int], best: dict[int, float]) -> dict[int, float]:
         """RM3: what the words that stand out in `best`, weighted by their scores, say of each note of `pool`."""
         weight: dict[str, float] = {}
         for n in sorted(best):
@@ -147,7 +144,7 @@ class Oracle:
             for t in terms - stop_terms():
                 weight[t] = weight.get(t, 0.0) + share * note.count(t)
         # Rounded, for equal weights that were added up in another order are ties too.
-        chosen = sorted(weight, key=lambda t: (-round(weight[t], 12), seen[t]))[:TERMS]
+        chosen = sorted(weight, key=lambda t: (-round(weight[t], 12), t))[:TERMS]
         total = sum(weight[t] for t in chosen)
         out = dict.fromkeys(pool, 0.0)
         for t in chosen:

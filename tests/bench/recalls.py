@@ -21,7 +21,7 @@ from holdfast.text.query import parse_query
 from tests.bench import synthetic
 from tests.bench.measure import Row, median, percentile
 from tests.bench.oracle import Oracle
-from tests.bench.setup import Bench, index_directory, note_files
+from tests.bench.setup import Bench, note_files
 
 FAMILY = "recall"
 
@@ -152,14 +152,13 @@ def _exact(bench: Bench, notes: int) -> Iterator[Row]:
     state, _ = bench.synced(vault)
     oracle = Oracle(vault, note_files(vault))
     asked = questions(vault, 50, seed=2)
-    seen = _terms(state)
     with Vault.open(vault, state_dir=state) as opened:
         for by in ("passage", "note"):
             outcomes: Counter[str] = Counter()
             worst = 0.0
             for question in asked:
                 answer = opened.recall(question, k=10, budget=1_000_000, by=by, sync=False)
-                want = oracle.rank(question, 11, by, seen)
+                want = oracle.rank(question, 11, by)
                 got = [(h.score, (h.path, 0 if by == "note" else _chunk(oracle, h.path, h.line))) for h in answer.hits]
                 # Shown scores have four places.
                 worst = max([worst, *(abs(a[0] - b[0]) for a, b in zip(got, want, strict=False))])
@@ -175,16 +174,6 @@ def _exact(bench: Bench, notes: int) -> Iterator[Row]:
                 equal == len(asked),
                 {"equal": equal, "asked": len(asked), "worst": worst},
             )
-
-
-def _terms(state: Path) -> dict[str, int]:
-    """The terms of the one index there, each with its number."""
-    (path,) = index_directory(state).glob("gen-*.db")
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return dict(db.execute("select t, id from term"))
-    finally:
-        db.close()
 
 
 def _chunk(oracle: Oracle, path: str, line: int) -> int:

@@ -16,8 +16,11 @@ def tokens(value: object) -> int:
     return -(-_size(value) // 4)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _size(value: object) -> int:
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+    return len(_encode(value).encode("utf-8", "surrogatepass"))
 
 
 def fit(answer: Answer, budget: int) -> Answer:
@@ -43,8 +46,9 @@ def fit(answer: Answer, budget: int) -> Answer:
             dropped += 1
     cut = sum(hit is not whole for hit, whole in zip(hits, answer.hits, strict=False))
     receipt = _with_remark(answer.receipt, cut, dropped, budget)
-    fitted = replace(answer, hits=tuple(hits), receipt=receipt, tokens=0)
-    return replace(fitted, tokens=-(-(_size(fitted.to_dict()) + 4) // 4))
+    # Commas stand between hits only; four more bytes are room for the number of tokens itself.
+    size = _size(replace(answer, hits=(), receipt=receipt, tokens=0).to_dict()) + sum(sizes) - bool(hits)
+    return replace(answer, hits=tuple(hits), receipt=receipt, tokens=-(-(size + 4) // 4))
 
 
 def _shorten(hit: Hit, over: int) -> Hit:

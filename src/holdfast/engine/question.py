@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from holdfast.embed.base import Asked
 from holdfast.engine.scope import make_search
-from holdfast.index.asking import Search
+from holdfast.index.asking import SPEAKER, Search
 from holdfast.index.base import Index
 from holdfast.model import Query, fold
 
@@ -43,7 +43,10 @@ def make_question(query: Query, index: Index, asked: Asked | None, floor: float)
 
 def _speakers(query: Query, index: Index) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(terms of the question that name a speaker, those speakers' folded names): by the whole name or the first one."""
-    names, who = [], []
+    names: list[str] = []
+    who: list[str] = []
+    if not index.has_field(SPEAKER):
+        return (), ()
     for term, typed in zip(query.words, query.typed or query.words, strict=True):
         word = fold(typed).removesuffix("'s").removesuffix("’s")
         found = index.speakers(word) or (index.speakers(term) if term != word else [])

@@ -55,7 +55,11 @@ def feedback(
 
 
 def _first(db: apsw.Connection, ids: Ints, said: NDArray[np.float64]) -> Ints:
-    """Places of the terms that are said most; ties by their letters, for ids are another after a rebuild."""
+    """Places of the terms that are said most; ties by their letters, for ids are another after a rebuild.
+
+    Rounded first: after a rebuild the same numbers may be added up in another order.
+    """
+    said = said.round(12)
     floor = np.partition(said, len(said) - TERMS)[len(said) - TERMS] if len(said) > TERMS else 0.0
     near = np.flatnonzero((said >= floor) & (said > 0))
     letters = dict(
