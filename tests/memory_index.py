@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 from holdfast.engine import forest, turns
 from holdfast.engine.question import Question
 from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Detail, Newest, Search, Signals
-from holdfast.index.base import Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRecord, NoteRow
+from holdfast.index.base import Aside, Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRecord, NoteRow
 from holdfast.model import Witness, fold, key_path, show_path, speaker_byte
 from holdfast.text.tokens import stop_terms
 
@@ -51,13 +51,23 @@ class _State:
 
     files: dict[bytes, tuple[Witness, int, int]] = field(default_factory=dict)
     notes: dict[int, NoteRecord] = field(default_factory=dict)
-    aside: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    """The bytes of each note as it was put in; of notes that are gone too."""
+    aside: dict[bytes, Aside] = field(default_factory=dict)
     meta: dict[str, str | int] = field(default_factory=dict)
     seq: int = 0
     last_id: int = 0
 
     def copy(self) -> _State:
-        return _State(dict(self.files), dict(self.notes), dict(self.aside), dict(self.meta), self.seq, self.last_id)
+        return _State(
+            dict(self.files),
+            dict(self.notes),
+            dict(self.sizes),
+            dict(self.aside),
+            dict(self.meta),
+            self.seq,
+            self.last_id,
+        )
 
 
 class MemoryTx:
@@ -86,7 +96,7 @@ class MemoryTx:
             del s.files[key]
             s.aside.pop(key, None)
         s.files[witness[0]] = (witness, id_, racy_ns)
-        s.notes[id_] = record
+        s.notes[id_], s.sizes[id_] = record, witness[1]
         s.aside.pop(witness[0], None)
         return id_
 
@@ -104,7 +114,7 @@ class MemoryTx:
             s.notes.pop(s.files[witness[0]][1], None)
         s.files[witness[0]] = (witness, id_, racy_ns)
         if old_key in s.aside:
-            s.aside[witness[0]] = s.aside.pop(old_key)
+            s.aside[witness[0]] = replace(s.aside.pop(old_key), key=witness[0])
 
     def move_directory(self, old: bytes, new: bytes) -> None:
         s = self._state
@@ -113,7 +123,7 @@ class MemoryTx:
             name = new + key[len(old) :]
             s.files[name] = ((name, *rest), id_, racy_ns)
             if key in s.aside:
-                s.aside[name] = s.aside.pop(key)
+                s.aside[name] = replace(s.aside.pop(key), key=name)
 
     def delete_file(self, key: bytes) -> None:
         known = self._state.files.pop(key, None)
@@ -121,8 +131,10 @@ class MemoryTx:
             self._state.notes.pop(known[1], None)
         self._state.aside.pop(key, None)
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None:
-        self._state.aside[key] = (reason, at_ns)
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
+        before = self._state.aside.get(key)
+        since = before.at_ns if before and before.reason == reason else at_ns
+        self._state.aside[key] = Aside(key, reason, since, before.tries + 1 if before else 1, retry_ns)
 
     def release(self, key: bytes) -> None:
         self._state.aside.pop(key, None)
@@ -242,14 +254,18 @@ class MemoryIndex:
 
     def counts(self) -> Counts:
         chunks = sum(len(r.chunks) for r in self.now.notes.values())
-        return Counts(self.now.seq, len(self.now.notes), chunks, len(self.now.files), len(self.now.aside))
+        size = sum(self.now.sizes[i] for i in self.now.notes)
+        return Counts(self.now.seq, len(self.now.notes), chunks, len(self.now.files), len(self.now.aside), size)
 
-    def note_bytes(self) -> int:
-        return sum(w[1] for w, i, _ in self.now.files.values() if i in self.now.notes)
+    def quarantined(self, limit: int) -> list[Aside]:
+        return sorted(self.now.aside.values(), key=lambda x: (-x.at_ns, x.key))[:limit]
 
-    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
-        rows = [(key, reason, at) for key, (reason, at) in self.now.aside.items()]
-        return sorted(rows, key=lambda r: (-r[2], r[0]))[:limit]
+    def due(self, now_ns: int, limit: int) -> list[Aside]:
+        found = [x for x in self.now.aside.values() if x.retry_ns <= now_ns]
+        return sorted(found, key=lambda x: (x.retry_ns, x.key))[:limit]
+
+    def aside(self, key: bytes) -> Aside | None:
+        return self.now.aside.get(key)
 
     def chunks(self, places: Sequence[Place]) -> list[ChunkRow | None]:
         out: list[ChunkRow | None] = []

@@ -22,7 +22,7 @@ import pytest
 from holdfast.engine.question import Question
 from holdfast.engine.rank import Ranked, rank
 from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Search, Signals
-from holdfast.index.base import FactRow, LinkRow, NameLevel, NameRow, NoteRecord
+from holdfast.index.base import Aside, FactRow, LinkRow, NameLevel, NameRow, NoteRecord
 from holdfast.index.sqlite.db import create
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.model import Witness, fold, sort_key, speaker_byte
@@ -282,7 +282,7 @@ def fail(index: Any) -> None:
         tx.replace_note(witness("a.md", 1), 0, note("cow"))
         tx.replace_note(witness("b.md", 1), 0, note("unheard"))
         tx.delete_file(sort_key("a.md"))
-        tx.quarantine(sort_key("c.md"), "bad", 1)
+        tx.quarantine(sort_key("c.md"), "bad", 1, 2)
         tx.put_meta("mine", 1)
         raise ZeroDivisionError
 
@@ -459,20 +459,26 @@ class TestIndex:
     def test_quarantine(self, both: Both) -> None:
         a, b = sort_key("a.md"), sort_key("b.md")
         both.write(
-            lambda tx: tx.quarantine(a, "first", 1),
-            lambda tx: tx.quarantine(b, "second", 2),
-            lambda tx: tx.quarantine(a, "again", 3),
+            lambda tx: tx.quarantine(a, "first", 1, 10),
+            lambda tx: tx.quarantine(b, "second", 2, 20),
+            lambda tx: tx.quarantine(a, "again", 3, 30),
         )
-        assert both.real.quarantined(9) == [(a, "again", 3), (b, "second", 2)]
-        assert both.real.quarantined(1) == [(a, "again", 3)]
+        assert both.real.quarantined(9) == [Aside(a, "again", 3, 2, 30), Aside(b, "second", 2, 1, 20)]
+        assert both.real.quarantined(1) == [Aside(a, "again", 3, 2, 30)]
         assert both.real.counts().quarantined == 2
+        both.write(lambda tx: tx.quarantine(a, "again", 4, 40))
+        assert both.real.aside(a) == Aside(a, "again", 3, 3, 40), "since when it is so stays"
+        assert both.real.aside(sort_key("z.md")) is None
+        assert both.real.due(19, 9) == []
+        assert [x.key for x in both.real.due(40, 9)] == [b, a]
+        assert [x.key for x in both.real.due(40, 1)] == [b]
         both.write(lambda tx: tx.release(b), lambda tx: tx.replace_note(witness("a.md"), 0, note("ant")))
         assert both.real.quarantined(9) == []
-        both.write(lambda tx: tx.quarantine(a, "cut", 4), lambda tx: tx.move_file(a, witness("c.md"), 0))
-        assert both.real.quarantined(9) == [(sort_key("c.md"), "cut", 4)]
+        both.write(lambda tx: tx.quarantine(a, "cut", 4, 5), lambda tx: tx.move_file(a, witness("c.md"), 0))
+        assert both.real.quarantined(9) == [Aside(sort_key("c.md"), "cut", 4, 1, 5)]
         both.put("d.md", note("bee"), id_=both.real.file_row(sort_key("c.md")).id)
         assert both.real.quarantined(9) == []
-        both.write(lambda tx: tx.quarantine(b, "gone", 5), lambda tx: tx.delete_file(b))
+        both.write(lambda tx: tx.quarantine(b, "gone", 5, 6), lambda tx: tx.delete_file(b))
         assert both.real.quarantined(9) == []
 
     def test_lists_are_in_path_order_and_page(self, both: Both) -> None:

@@ -30,6 +30,12 @@ B = TypeVar("B")
 # Fewer files than this are looked up one by one.
 MOVED_TOGETHER = 4
 
+RETRY_S = (60, 300, 3_600, 86_400)
+"""How long a note that was set aside waits for the next try, by how often it was tried; the last holds from then on."""
+
+NEVER_NS = (1 << 63) - 1
+"""The time of the next try where only another content, or another limit, can help."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -72,7 +78,7 @@ class Apply:
         self._inode_mask, self._grain_ns, self.pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
         # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
-        self._aside = {key for key, _, _ in index.quarantined(sys.maxsize)}
+        self._aside = {x.key for x in index.quarantined(sys.maxsize)}
         self.counts = Counts()
         self.checksum = False
 
@@ -249,7 +255,7 @@ class Apply:
             record = make_record(item.parsed, item.body.digest, key_path(key))
             tx.replace_note(item.witness, racy_ns, record, item.old.id if item.old else None)
             if item.parsed.cut:
-                tx.quarantine(key, item.parsed.cut, look_ns)
+                tx.quarantine(key, item.parsed.cut, look_ns, NEVER_NS)
             before = item.known.digest if item.known else None
             if before == item.body.digest:
                 counts.unchanged += not self.checksum
@@ -270,12 +276,16 @@ class Apply:
         key, problem = item.witness[0], item.problem
         assert problem is not None
         self.counts.skip(problem.kind, key_path(key))
-        # The next sync looks again: the cause may end by itself, or a limit be raised. Too large is told by the stat.
         if isinstance(problem, NoteTooLarge):
+            # Told by the stat, at no cost: each sync looks again, for the limit may be raised.
             tx.replace_note(item.witness, look_ns, unread_record(key_path(key)), None)
-        else:
-            tx.set_file(item.witness, look_ns)
-        tx.quarantine(key, problem.message, look_ns)
+            tx.quarantine(key, problem.message, look_ns, NEVER_NS)
+            return
+        # The cause may end by itself: it is tried again after a while, and at once when the file changes.
+        before = self._index.aside(key)
+        wait_s = RETRY_S[min(before.tries if before else 0, len(RETRY_S) - 1)]
+        tx.set_file(item.witness, self._racy(item, look_ns))
+        tx.quarantine(key, problem.message, look_ns, look_ns + wait_s * 10**9)
 
     def _racy(self, item: _Item, look_ns: int) -> int:
         """0 if the witness proves the bytes that were read, else the time of the look.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from holdfast.engine.apply import NEVER_NS
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, TruthFault
@@ -82,12 +83,16 @@ def _facts(index: Index) -> dict[str, Any]:
         "chunks": counts.chunks,
         "seq": counts.seq,
         "quarantined": counts.quarantined,
-        "note_bytes": index.note_bytes(),
+        "note_bytes": counts.note_bytes,
         "proven_at_ns": index.meta("proven_at_ns"),
         "full": bool(index.meta("full")),
         "newest": [
-            {"path": show_path(key_path(key)), "reason": reason, "retry_at": None}
-            for key, reason, _ in index.quarantined(NEWEST)
+            {
+                "path": show_path(key_path(x.key)),
+                "reason": x.reason,
+                "retry_at": rfc3339(x.retry_ns) if x.retry_ns < NEVER_NS else None,
+            }
+            for x in index.quarantined(NEWEST)
         ],
     }
 

@@ -33,6 +33,8 @@ Progress = Callable[[int, int], None]
 """Called with (files brought in so far, files seen so far)."""
 
 EXPLAINED = 1_000
+RETRIED = 1_000
+"""At most so many notes that were set aside are tried again by one sync."""
 
 # On a mount that is shared with other machines the clock that stamps the files is not ours.
 NETWORK_GRAIN_NS = 5_000_000_000
@@ -197,6 +199,8 @@ class _Pass:
     def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
         """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""
         counts, late = apply.counts, 0
+        if deadline is None:
+            self._retry(apply)
         removed: list[bytes] = []
         excluded: list[bytes] = []
         waiting: dict[bool, list[Witness]] = {True: [], False: []}
@@ -235,6 +239,13 @@ class _Pass:
         apply.remove(removed)
         apply.drop(excluded)
         return late
+
+    def _retry(self, apply: Apply) -> None:
+        """Try again what was set aside and has waited long enough (with `checksum`, all of it)."""
+        everything = self.options.checksum
+        aside = self.index.due(sys.maxsize if everything else self.look_ns, sys.maxsize if everything else RETRIED)
+        looks = apply.each(aside, lambda x: self._look_at(apply, key_path(x.key))[0])
+        apply.files((w for w in looks if w is not None), is_new=False)
 
     def _count(self, counts: Counts, found: Difference) -> None:
         counts.unchanged += found.unchanged
@@ -349,7 +360,7 @@ class _Pass:
             for reason, count in walk.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
             explained += walk.skipped_paths
-        explained += [(show_path(key_path(key)), reason) for key, reason, _ in self.index.quarantined(EXPLAINED)]
+        explained += [(show_path(key_path(x.key)), x.reason) for x in self.index.quarantined(EXPLAINED)]
         return Synced(
             added=counts.added, changed=counts.changed, removed=counts.removed, moved=counts.moved,
             unchanged=counts.unchanged, quarantined=counted.quarantined, files_read=counts.files_read, skipped=skipped,

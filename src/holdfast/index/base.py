@@ -121,13 +121,25 @@ class NoteRow:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much there is: change number, notes, chunks, files of any kind, notes set aside."""
+    """How much there is: change number, notes, chunks, files of any kind, notes set aside, bytes of all notes."""
 
     seq: int
     notes: int
     chunks: int
     files: int
     quarantined: int
+    note_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A note that was set aside: why, since when, how often it was tried, and when it is tried again."""
+
+    key: bytes
+    reason: str
+    at_ns: int
+    tries: int
+    retry_ns: int
 
 
 class Tx(Protocol):
@@ -151,7 +163,8 @@ class Tx(Protocol):
     def delete_file(self, key: bytes) -> None:
         """Forget a file and, if it is one, its note."""
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None: ...
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
+        """Set a note aside, or once more; `at_ns` of the first time with this reason stays."""
 
     def release(self, key: bytes) -> None: ...
 
@@ -245,9 +258,13 @@ class Index(Protocol):
 
     def quarantined_count(self) -> int: ...
 
-    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]: ...
+    def quarantined(self, limit: int) -> list[Aside]:
+        """What is set aside, newest first."""
 
-    def note_bytes(self) -> int: ...
+    def due(self, now_ns: int, limit: int) -> list[Aside]:
+        """What is set aside and is to be tried again by now, the longest due first."""
+
+    def aside(self, key: bytes) -> Aside | None: ...
 
     def counts(self) -> Counts: ...
 

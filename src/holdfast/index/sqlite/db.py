@@ -7,7 +7,7 @@ locks, and two writers would commit at once (faults.md, rule 2).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -26,7 +26,7 @@ from holdfast.errors import (
 )
 
 APPLICATION_ID = 0x484F4C44  # "HOLD"
-SCHEMA = 2
+SCHEMA = 3
 BUSY_MS = 10_000
 WAL_PAGES = 500
 WAL_KEEP_BYTES = 4 << 20
@@ -181,6 +181,13 @@ def identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return st.st_dev, st.st_ino
+
+
+def add_totals(db: apsw.Connection, changes: Mapping[str, int]) -> None:
+    """Add to the sums in `total`; within a transaction."""
+    moved = [(by, name) for name, by in changes.items() if by]
+    if moved:
+        db.executemany("update total set value = value + ? where name = ?", moved)
 
 
 def _size(path: str) -> int:

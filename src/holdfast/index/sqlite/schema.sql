@@ -3,6 +3,10 @@
 
 create table meta (key text primary key, value) without rowid;
 
+-- Sums that would cost a walk over a table: kept by who writes, in the same transaction, and recounted by `check`.
+create table total (name text primary key, value integer not null) without rowid;
+insert into total values ('files', 0), ('notes', 0), ('chunks', 0), ('note_bytes', 0), ('vectors', 0), ('token_bytes', 0);
+
 -- What the scan compares: one row a file, notes and others alike. `racy_ns` is 0 where the witness is proven.
 create table file (
   key blob primary key, id integer not null, size integer not null, mtime_ns integer not null,
@@ -14,7 +18,7 @@ create index file_inode on file (inode);
 create table note (
   id integer primary key, digest blob not null, title text not null, type text not null, permalink text,
   trust text not null, tags text, author text, session text, modified_ns integer,
-  valid_from_ns integer, valid_to_ns integer
+  valid_from_ns integer, valid_to_ns integer, size integer not null, chunks integer not null
 );
 create index note_digest on note (digest);
 
@@ -54,7 +58,12 @@ create table field (note integer not null, key text not null, value text not nul
 without rowid;
 create index field_value on field (key, value);
 
-create table quarantine (key blob primary key, reason text not null, at_ns integer not null) without rowid;
+-- Notes set aside: since when, how often they were tried, and when they are tried again whatever their bytes.
+create table quarantine (
+  key blob primary key, reason text not null, at_ns integer not null, tries integer not null, retry_ns integer not null
+) without rowid;
+create index quarantine_at on quarantine (at_ns);
+create index quarantine_retry on quarantine (retry_ns);
 
 -- Full text: term rows are the truth, postings are made from them (docs/index-format.md).
 create table term (t text primary key, id integer not null) without rowid;

@@ -18,7 +18,7 @@ import apsw
 
 from holdfast.errors import IndexDamaged
 from holdfast.index.asking import SPEAKER, ChunkRow, Newest, Search, Signals
-from holdfast.index.base import Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRow
+from holdfast.index.base import Aside, Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRow
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
@@ -35,6 +35,7 @@ _NOTE = (
     "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
     "coalesce(n.modified_ns, f.mtime_ns) from note n join file f on f.id = n.id "
 )
+_ASIDE = "select key, reason, at_ns, tries, retry_ns from quarantine"
 _LINK_KINDS = "iissSSiiS"
 _LINK = "select note, line, target, name, heading, block, embed, relative, relation from link "
 
@@ -312,8 +313,17 @@ class SqliteIndex:
     def quarantined_count(self) -> int:
         return int(self._all("select count(*) from quarantine")[0][0])
 
-    def quarantined(self, limit: int) -> list[tuple[bytes, str, int]]:
-        return self._all("select key, reason, at_ns from quarantine order by at_ns desc, key limit ?", (limit,), "bsi")
+    def quarantined(self, limit: int) -> list[Aside]:
+        found = self._all(f"{_ASIDE} order by at_ns desc, key limit ?", (limit,), "bsiii")
+        return [Aside(*row) for row in found]
+
+    def due(self, now_ns: int, limit: int) -> list[Aside]:
+        found = self._all(f"{_ASIDE} where retry_ns <= ? order by retry_ns, key limit ?", (now_ns, limit), "bsiii")
+        return [Aside(*row) for row in found]
+
+    def aside(self, key: bytes) -> Aside | None:
+        found = self._all(f"{_ASIDE} where key = ?", (key,), "bsiii")
+        return Aside(*found[0]) if found else None
 
     def meta(self, key: str) -> str | int | None:
         rows = self._all("select value from meta where key = ?", (key,))
@@ -342,15 +352,15 @@ class SqliteIndex:
             return {key.removeprefix("job:"): dict(json.loads(value)) for key, value in rows}
 
     def counts(self) -> Counts:
-        rows = self._all(
-            "select (select value from meta where key = 'seq'), (select count(*) from note), "
-            "(select count(*) from chunk), (select count(*) from file), (select count(*) from quarantine)"
+        found = self._all(
+            "select name, value from total union all select 'seq', value from meta where key = 'seq' "
+            "union all select 'quarantined', count(*) from quarantine",
+            (),
+            "si",
         )
-        return Counts(*rows[0])
-
-    def note_bytes(self) -> int:
-        """The bytes of all notes."""
-        return int(self._all("select coalesce(sum(f.size), 0) from note n join file f on f.id = n.id")[0][0])
+        with decoding(self.path):
+            total = dict(found)
+            return Counts(**{name: total[name] for name in Counts.__slots__})
 
 
 def _note_row(row: Any) -> NoteRow:

@@ -104,11 +104,8 @@ class SqliteVectors:
         ready = self.ready(embedder)
         with self._open.reading() as db:
             live = vectors.live(db)
-            tokens = first(db, "select avg(length(data)), count(*) from (select data from token limit 512)")
-            share = 0.0
-            if tokens[1]:
-                both = first(db, "select (select count(*) from token), (select count(*) from vector)")
-                share = tokens[0] * both[0] / max(1, both[1])
+            total = dict(rows(db, "select name, value from total where name in ('vectors', 'token_bytes')"))
+        share = total["token_bytes"] / max(1, total["vectors"])
         return int(ready * (vectors.row_bytes(live[2] if live else 0) + share))
 
     def is_wanted(self, input_: bytes) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.errors import EmbedderWrong
-from holdfast.index.sqlite.db import first, immediate, rows
+from holdfast.index.sqlite.db import add_totals, first, immediate, rows
 from holdfast.index.vectors.codes import VectorRow, bits_size
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
@@ -69,7 +69,7 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
         if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
             raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
         next_id, seq = _counter(db, "next_vector"), _counter(db, "vector_seq") + 1
-        stored, blocks = 0, set()
+        stored, token_bytes, blocks = 0, 0, set()
         for row in given:
             if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
                 continue
@@ -84,7 +84,9 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
             blocks.add(next_id // BLOCK_ROWS)
             if row.tokens:
                 db.execute("insert into token values (?,?)", (next_id, row.tokens))
+                token_bytes += len(row.tokens)
         if stored:
+            add_totals(db, {"vectors": stored, "token_bytes": token_bytes})
             _stamp(db, embedder_id, blocks, seq)
             db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
     return stored
@@ -136,6 +138,12 @@ def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int, 
     with immediate(db):
         ids = [i for (i,) in rows(db, sql, values)]
         many = json.dumps(ids)
+        tokens = first(
+            db,
+            "select coalesce(sum(length(data)), 0) from token where id in (select value from json_each(?))",
+            (many,),
+        )
+        add_totals(db, {"vectors": -len(ids), "token_bytes": -tokens[0]})
         db.execute("delete from vector where id in (select value from json_each(?))", (many,))
         db.execute("delete from token where id in (select value from json_each(?))", (many,))
         if ids:

@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.index.base import NoteRecord
 from holdfast.index.lexical.pack import KEY_BYTES, LEN_MAX, encode_ids
-from holdfast.index.sqlite.db import decoding, first, rows, translated
+from holdfast.index.sqlite.db import add_totals, decoding, first, rows, translated
 from holdfast.model import Witness
 
 TERM_CACHE = 60_000
@@ -67,6 +67,7 @@ class SqliteTx:
         self._docs: list[tuple[int, list[int], bytes]] = []
         self._ids: list[int] = []
         self._pending: set[int] = set()
+        self._totals = dict.fromkeys(("files", "notes", "chunks", "note_bytes"), 0)
 
     def __enter__(self) -> SqliteTx:
         with translated(self._path):
@@ -89,6 +90,7 @@ class SqliteTx:
             if kind is None:
                 with translated(self._path):
                     self._flush()
+                    add_totals(self._db, self._totals)
                     self._db.executemany(
                         "update meta set value = ? where key = ?",
                         [(self.seq, "seq"), (self._next_note, "next_note"), (self._next_term, "next_term")],
@@ -112,9 +114,10 @@ class SqliteTx:
                     self._clear_note(known[0])
                 self._db.execute("delete from quarantine where key in (select key from file where id = ?)", (id_,))
                 self._db.execute("delete from file where id = ?", (id_,))
-            self._put_file(witness, racy_ns, id_)
+                self._totals["files"] -= self._db.changes()
+            self._put_file(witness, racy_ns, id_, is_new=known is None)
             self._clear_note(id_)
-            self._put_note(id_, record)
+            self._put_note(id_, record, witness[1])
             self._db.execute("delete from quarantine where key = ?", (witness[0],))
         return id_
 
@@ -127,7 +130,7 @@ class SqliteTx:
     def set_file(self, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
             known = first(self._db, "select id from file where key = ?", (witness[0],))
-            self._put_file(witness, racy_ns, known[0] if known else self._new_id())
+            self._put_file(witness, racy_ns, known[0] if known else self._new_id(), is_new=known is None)
 
     def move_file(self, old_key: bytes, witness: Witness, racy_ns: int) -> None:
         with translated(self._path):
@@ -136,7 +139,8 @@ class SqliteTx:
             if (other := first(self._db, "select id from file where key = ?", (witness[0],))) and other != known:
                 self._clear_note(other[0])
             self._db.execute("delete from file where key = ?", (old_key,))
-            self._put_file(witness, racy_ns, known[0])
+            self._totals["files"] -= self._db.changes()
+            self._put_file(witness, racy_ns, known[0], is_new=other is None or other == known)
             self._db.execute("update or replace quarantine set key = ? where key = ?", (witness[0], old_key))
 
     def move_directory(self, old: bytes, new: bytes) -> None:
@@ -153,11 +157,16 @@ class SqliteTx:
             if known is not None:
                 self._clear_note(known[0])
                 self._db.execute("delete from file where key = ?", (key,))
+                self._totals["files"] -= self._db.changes()
             self._db.execute("delete from quarantine where key = ?", (key,))
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int) -> None:
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
         with translated(self._path):
-            self._db.execute("insert or replace into quarantine values (?,?,?)", (key, reason, at_ns))
+            self._db.execute(
+                "insert into quarantine values (?1,?2,?3,1,?4) on conflict do update "
+                "set reason = ?2, tries = tries + 1, at_ns = iif(reason = ?2, at_ns, ?3), retry_ns = ?4",
+                (key, reason, at_ns, retry_ns),
+            )
 
     def release(self, key: bytes) -> None:
         with translated(self._path):
@@ -171,7 +180,8 @@ class SqliteTx:
         self._next_note += 1
         return self._next_note
 
-    def _put_file(self, witness: Witness, racy_ns: int, id_: int) -> None:
+    def _put_file(self, witness: Witness, racy_ns: int, id_: int, *, is_new: bool) -> None:
+        self._totals["files"] += is_new
         key, size, mtime_ns, ctime_ns, inode = witness
         row = (key, id_, size, mtime_ns, ctime_ns, inode, racy_ns)
         self._db.execute("insert or replace into file values (?,?,?,?,?,?,?)", row)
@@ -179,20 +189,28 @@ class SqliteTx:
     def _clear_note(self, id_: int) -> None:
         if id_ in self._pending:
             self._flush()
-        if first(self._db, "select 1 from note where id = ?", (id_,)) is None:
+        known = first(self._db, "select size, chunks from note where id = ?", (id_,))
+        if known is None:
             return
+        self._count_note(-1, *known)
         for table in ("chunk", "name", "link", "fact", "field", "doc"):
             self._db.execute(f"delete from {table} where note = ?", (id_,))
         self._db.execute("delete from note where id = ?", (id_,))
         self._db.execute("insert or replace into gone values (?,?)", (id_, self.seq))
 
-    def _put_note(self, id_: int, r: NoteRecord) -> None:
+    def _count_note(self, sign: int, size: int, chunks: int) -> None:
+        self._totals["notes"] += sign
+        self._totals["note_bytes"] += sign * size
+        self._totals["chunks"] += sign * chunks
+
+    def _put_note(self, id_: int, r: NoteRecord, size: int) -> None:
         self._pending.add(id_)
+        self._count_note(1, size, len(r.chunks))
         tags = json.dumps(r.tags, ensure_ascii=False) if r.tags else None
         self._db.execute(
-            "insert into note values (?,?,?,?,?,?,?,?,?,?,?,?)",
+            "insert into note values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (id_, r.digest, r.title, r.type, r.permalink, r.trust, tags, r.author, r.session, r.modified_ns,
-             r.valid_from_ns, r.valid_to_ns),
+             r.valid_from_ns, r.valid_to_ns, size, len(r.chunks)),
         )  # fmt: skip
         put = self._rows
         put["chunk"] += [

@@ -1,0 +1,121 @@
+"""The verbs that keep a vault and its index: init, sync, embed, vectors, status, rebuild."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import output, shown
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged, opened
+from holdfast.vault import Vault
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The folder of notes.")] = ".",
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a folder a vault: give it an id in .holdfast/config.toml. Notes are not touched."""
+    s = merged(ctx, vault, state_dir, as_json)
+    done = Vault.init(s.vault if directory == "." and s.vault else directory)
+    output.show(done, s.as_json, shown.created)
+
+
+@app.command()
+def sync(
+    ctx: typer.Context,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Hash every note instead of trusting its stat.")] = False,
+    accept_empty: Annotated[
+        bool, typer.Option("--accept-empty", help="Believe that all notes are really gone.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="List what was skipped, and why.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Embed new chunks.")] = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the index equal to the notes."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        with output.progress("Reading notes") as progress:
+            done = v.sync(vectors=False, checksum=checksum, accept_empty=accept_empty, progress=progress)
+        if vectors:
+            with output.progress_of("Embedding") as progress:
+                done = v.embed_after(done, progress)
+    output.show(done, s.as_json, lambda x: shown.synced(x, explain), explained=explain)
+    if done.quarantined or done.skipped.get("unverified"):
+        raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def embed(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Make the vectors that are missing, newest notes first. It may be interrupted, and goes on the next time."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v, output.progress_of("Embedding") as progress:
+        done = v.embed(progress=progress)
+    output.show(done, s.as_json, shown.embedded)
+
+
+vectors_app = typer.Typer(help="Keep vectors in a file, or get them back from one.", no_args_is_help=True)
+app.add_typer(vectors_app, name="vectors")
+
+
+@vectors_app.command("export")
+def vectors_export(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write.")],
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.export_vectors(file), s.as_json, lambda x: shown.exported(x, file))
+
+
+@vectors_app.command("salvage")
+def vectors_salvage(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Exports, or .db files of indexes; none: what was set aside here."),
+    ] = None,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give chunks without a vector those that can still be read in exports and damaged indexes."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.salvage_vectors(*(files or ())), s.as_json, shown.salvaged)
+
+
+@app.command()
+def status(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Say how the vault and its index are."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        found = v.status()
+    output.show(found, s.as_json, shown.status)
+    if found.health != "ok":
+        raise typer.Exit(75 if found.health == "failing" else PROBLEMS)
+
+
+@app.command()
+def rebuild(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Build the index from nothing beside the one that serves, then switch."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v, output.progress("Reading notes") as progress:
+        done = v.rebuild(progress=progress)
+    output.show(done, s.as_json, shown.rebuilt)
