@@ -11,6 +11,7 @@ import pytest
 from holdfast.embed.base import Asked
 from holdfast.engine.question import Question, make_question
 from holdfast.errors import QueryError
+from holdfast.index.asking import SPEAKER
 from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.text.query import parse_query
 from tests.contract.test_index import note, talk, witness
@@ -105,7 +106,14 @@ def test_a_name_that_many_bear_stands_for_a_few() -> None:
 def test_every_word_is_looked_up_as_typed_and_as_a_term() -> None:
     asked: list[str] = []
     index = SimpleNamespace(
-        speakers=lambda name: asked.append(name) or [], counts=lambda: SimpleNamespace(chunks=0), has_field=lambda *_: 0
+        speakers=lambda name: asked.append(name) or [],
+        counts=lambda: SimpleNamespace(chunks=0),
+        has_field=lambda key, *_: key == SPEAKER,
     )
     ready(index, "Running (quickly)")
     assert asked == ["running", "run", "quickly", "quick"]
+
+
+def test_where_nobody_speaks_no_name_is_looked_up() -> None:
+    index = SimpleNamespace(counts=lambda: SimpleNamespace(chunks=0), has_field=lambda *_: False)
+    assert ready(index, "Running quickly").search.names == ()

@@ -90,10 +90,12 @@ def error(e: HoldfastError, as_json: bool) -> int:
 
 
 def cleaned(text: str) -> str:
+    """Text of a note without what could drive a terminal."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
+    """A name or title that stays on its line, in its order."""
     return _LINE.sub(lambda m: " " if m[0] in "\t\n\r" else "\ufffd", text)
 
 
@@ -102,10 +104,12 @@ def _is_colored() -> bool:
 
 
 def styled(text: str, code: str) -> str:
+    """`text` in this style (an ANSI code) on a terminal."""
     return f"\x1b[{code}m{text}\x1b[0m" if _is_colored() else text
 
 
 def linked(path: str, root: str, line: int) -> str:
+    """`path:line`, on a terminal a link to it."""
     shown = styled(f"{one_line(path)}:{line}", "36")
     if not _is_colored():
         return shown
@@ -153,6 +157,7 @@ def progress_of(title: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def size_text(count: float) -> str:
+    """Bytes for people."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -162,4 +167,5 @@ def size_text(count: float) -> str:
 
 
 def counted(number: int, word: str) -> str:
+    """A number with its word, in the plural where it is not 1."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

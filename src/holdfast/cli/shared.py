@@ -62,6 +62,7 @@ def shared(
 
 
 def merged(ctx: typer.Context, vault: str | None, state_dir: str | None, as_json: bool) -> Shared:
+    """The options before the verb with those after it over them; raises UserError for an empty folder."""
     before: Shared = ctx.obj
     s = Shared(
         before.vault if vault is None else vault,
@@ -77,6 +78,7 @@ def merged(ctx: typer.Context, vault: str | None, state_dir: str | None, as_json
 
 @contextmanager
 def opened(s: Shared) -> Iterator[Vault]:
+    """The vault that was named, else HOLDFAST_VAULT, else the nearest one; raises NotFound."""
     path = s.vault or os.environ.get("HOLDFAST_VAULT") or Vault.find()
     with Vault.open(path, state_dir=s.state_dir) as vault:
         yield vault
