@@ -204,7 +204,7 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 def plain(value: Any) -> Any:
     """`value` as dictionaries, lists and scalars for JSON."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _SCALARS:
         return value
     if isinstance(value, (list, tuple)):
