@@ -367,6 +367,7 @@ class MemoryIndex:
             is_known=np.zeros(len(candidates), dtype=bool),
             is_turn=np.array([self._is_turn(p) for p in candidates], dtype=bool),
             speaks=np.array(speaks, dtype=np.float32),
+            keyed=np.array([self._has_key(asked, p) for p in candidates], dtype=bool),
             notes=np.array(notes, dtype=np.int64),
             sizes=np.array([len(state.notes[n].chunks) for n in notes], dtype=np.int64),
             note=np.array([found.note.get(n, 0.0) for n in notes], dtype=np.float32),
@@ -377,6 +378,7 @@ class MemoryIndex:
             scope_notes=len({n for n, _ in scope} if search.conditions else state.notes),
             scope_chunks=len(scope), chunks=len(words.places), ready=0, seq=state.seq, generation=self.generation,
             in_scope=lambda place, chunk: (notes[place], chunk) in allowed,
+            similarity=lambda place, chunk: None,
             detail=lambda which: words.detail(
                 state.notes, content, [candidates[i] for i in which.tolist()]
             ),
@@ -400,6 +402,7 @@ class MemoryIndex:
     def _asked(self, words: _Words, search: Search, remarks: list[str]) -> list[_Asked]:
         """(term, which entries have it, how much it counts) of every word that any note has."""
         out: list[_Asked] = []
+        unknown: list[str] = []
         for term, times in zip(search.words, search.repeats, strict=True):
             found = words.of([term])
             if not found and (others := words.nearest(term)):
@@ -407,6 +410,10 @@ class MemoryIndex:
                 remarks.append(f"no note has “{term}”; searched {', '.join(f'“{t}”' for t in others)}")
             if found:
                 out.append((term, found, float(times)))
+            else:
+                unknown.append(f"“{term}”")
+        if unknown and not out and not search.prefixes:
+            remarks.append(f"no note has {' or '.join(unknown[:8])}")
         begun = [(text + "*", words.of(words.beginning(text))) for text in search.prefixes]
         return out + [(text, found, 1.0) for text, found in begun if found]
 
@@ -454,6 +461,16 @@ class MemoryIndex:
             return c.lo_ns <= at < c.hi_ns
         since = record.valid_from_ns is None or record.valid_from_ns <= c.lo_ns
         return since and (record.valid_to_ns is None or c.lo_ns < record.valid_to_ns)
+
+    def _has_key(self, asked: Sequence[_Asked], place: Place) -> bool:
+        """A word with a digit, of four characters at least and no year, that stands in three chunks at most."""
+        for term, places, _ in asked:
+            chunks = [p for p in places if p[1] != TITLE]
+            is_year = len(term) == 4 and term.isdigit() and term[:2] in ("19", "20")
+            looks_so = len(term) >= 4 and any(c.isdigit() for c in term) and not is_year
+            if looks_so and len(chunks) <= 3 and place in chunks:
+                return True
+        return False
 
     def _says(self, words: _Words, place: Place, search: Search) -> bool:
         title = (place[0], TITLE)
@@ -524,7 +541,7 @@ class _Words:
         longer = [t for t in sorted(self.entries) if t.startswith(term)][:64]
         names = [t for t in longer if len(t) <= len(term) + 4]
         if not names:
-            most = 1 if len(term) < 7 else 2
+            most = 0 if len(term) < 5 else 1 if len(term) < 7 else 2
             far = {t: _distance(term, t) for t in self.entries if t[0] == term[0] and abs(len(t) - len(term)) <= 2}
             best = min((d for d in far.values() if d <= most), default=None)
             names = [t for t, d in far.items() if d == best]

@@ -120,5 +120,6 @@ def _coerce(name: str, value: object, default: object) -> Any:
         if number < 0:
             raise ValueError(value)
     except (TypeError, ValueError) as e:
-        raise ConfigError(f"The setting {name} = {value!r} is not a {type(default).__name__} of zero or more.") from e
+        kind = "yes or no" if isinstance(default, bool) else "number of zero or more"
+        raise ConfigError(f"The setting {name} = {value!r} is no {kind}.") from e
     return number

@@ -172,7 +172,11 @@ class Vault:
             min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
         if sync and self._embedding is None and is_behind(self._ws, answer.receipt.vectors):
-            self._detached.start("embed")
+            failed = self._detached.start("embed")
+            if not answer.receipt.vectors.ready and not failed:
+                remark = "nothing was searched by meaning yet: the vectors are being made in the background"
+                receipt = replace(answer.receipt, degraded=(*answer.receipt.degraded, remark))
+                return replace(answer, receipt=receipt)
         return answer
 
     def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import QueryError, UserError, Vault
+from holdfast import Config, QueryError, UserError, Vault
 from holdfast.engine import evaluate
 from holdfast.engine.metrics import METRICS
 from holdfast.results import Answer, Ready
@@ -274,11 +274,13 @@ def test_with_vectors(own: Command, notes: Path, golden: Write, monkeypatch: pyt
         return replace(answer, hits=hits, receipt=replace(answer.receipt, vectors=Ready(2, 4)))
 
     monkeypatch.setattr(evaluate, "recall", recall)
+    monkeypatch.setattr(evaluate, "ask_embedder", lambda *_: object())
     with Vault.open(notes, state_dir=own.state) as vault:
-        found = vault.eval(golden(ANCHOR, HARBOUR), fail_under="mrr=1")
+        found = vault.eval(golden(ANCHOR, HARBOUR), fail_under=("mrr=1", "keyword:mrr=1"))
         assert list(found.modes) == ["hybrid", "keyword", "vector", "bm25", "random"]
         assert (found.default, found.left_out) == ("hybrid", {})
-        assert [(g.mode, g.met) for g in found.gates] == [("hybrid", True)]
+        # Half of it was answered by words: that is no measure of hybrid, whatever the figure.
+        assert [(g.mode, g.value, g.met) for g in found.gates] == [("hybrid", 1.0, False), ("keyword", 1.0, True)]
         assert found.remarks == (
             "only 2 of 4 passages have a vector; `holdfast sync` goes on",
             "hybrid: 1 of 2 questions were answered without vectors",
@@ -322,3 +324,15 @@ def test_no_more_are_proposed_than_there_are_notes(own: Command, notes: Path) ->
     (question,) = map(json.loads, done.out.splitlines())
     assert question["relevant"] == ["ship.md:1:7"]
     assert set(question["query"].split()) < {"cook", "keeps", "seven", "copper", "kettles", "below", "deck"}
+
+
+def test_without_an_embedder_no_mode_with_vectors_is_measured(own: Command, notes: Path, golden: Write) -> None:
+    with Vault.open(notes, state_dir=own.state, config=Config(background=False)) as vault:
+        vault.sync()
+        assert "hybrid" in vault.eval(golden(ANCHOR)).modes
+    with Vault.open(notes, state_dir=own.state, config=Config(background=False, embedder="none")) as vault:
+        found = vault.eval(golden(ANCHOR))
+        assert list(found.modes) == ["keyword", "bm25", "random"]
+        assert found.left_out == dict.fromkeys(("hybrid", "vector"), "no embedder is chosen")
+        with pytest.raises(UserError, match="cannot be checked"):
+            vault.eval(golden(ANCHOR), fail_under="hybrid:mrr=0")

@@ -114,3 +114,30 @@ def test_without_vectors_nothing_is_embedded_behind_a_recall(people: Command) ->
     assert ask(people, "allergy")["receipt"]["vectors"]["ready"] == 0
     time.sleep(0.5)
     assert not list(people.state.glob("*/embed.lock"))
+
+
+def test_vectors_are_made_without_any_sync_by_hand(people: Command) -> None:
+    """Of a vault that was only ever asked: `sync` is never called by a person."""
+    first = people("recall", PET, "--json").json
+    assert first["receipt"]["vectors"]["ready"] == 0
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        got = people("recall", PET, "--json").json["receipt"]["vectors"]
+        if got["ready"] == got["total"] > 0:
+            return
+        time.sleep(0.5)
+    raise AssertionError(got)
+
+
+def test_a_similarity_that_is_asked_for_where_there_are_only_words(synced: Command) -> None:
+    """Not a false empty: the answer stands and says why nothing was asked of a hit."""
+    found = synced("recall", "hazelnuts", "--mode", "keyword", "--min-similarity", "0.9", "--json").json
+    assert found["hits"]
+    assert any("no similarity" in x for x in found["receipt"]["degraded"])
+    for wrong in ("5", "-2", "nan"):
+        assert synced("recall", "hazelnuts", "--min-similarity", wrong).exit == 2
+
+
+def test_the_text_shows_how_a_hit_was_found(synced: Command) -> None:
+    lines = synced("recall", PET, "-k", "3").out.splitlines()
+    assert any("vector 0." in line for line in lines)

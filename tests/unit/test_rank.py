@@ -106,14 +106,14 @@ def made(**named: Any) -> Signals:
     many, notes = len(named.get("owner", ())), len(named.get("notes", ()))
     zeros = {k: [0.0] * many for k in ("near", "own", "dense", "speaks")}
     zeros |= {k: [0.0] * notes for k in ("note", "note_dense", "present")}
-    flags = {"is_known": [False] * many, "is_turn": [False] * many, "is_talk": [False] * notes}
+    flags = {"keyed": [False] * many, "is_known": [False] * many, "is_turn": [False] * many, "is_talk": [False] * notes}
     columns: dict[str, Any] = {"owner": [], "ord": [], "notes": [], "sizes": [], **zeros, **flags, **named}
     kinds = dict.fromkeys(zeros, np.float32) | dict.fromkeys(flags, np.bool_)
     arrays = {k: np.array(v, dtype=kinds.get(k, np.int64)) for k, v in columns.items() if isinstance(v, list | tuple)}
     counts = {
         "matched_notes": notes, "matched_chunks": many, "scope_notes": notes, "scope_chunks": many,
         "chunks": int(sum(columns["sizes"])), "ready": int(sum(columns["is_known"])), "seq": 1, "generation": 1,
-        "in_scope": lambda *_: True, "detail": in_detail([""] * many),
+        "in_scope": lambda *_: True, "similarity": lambda *_: None, "detail": in_detail([""] * many),
         "feedback": lambda best, weights, at, stop: np.zeros(len(at), dtype=np.float32),
         "echo": lambda best, at: np.zeros(len(at), dtype=np.float32),
     }  # fmt: skip
@@ -465,3 +465,51 @@ def test_few_documents_are_not_asked(notes: list[float], is_asked: bool) -> None
     said = made(notes=list(range(1, many + 1)), sizes=[1] * many, note=notes, feedback=feedback)
     assert len(ask(said, 9, "note")) == many
     assert bool(asked) is is_asked
+
+
+def test_a_key_comes_first() -> None:
+    turns = {
+        "owner": [0] * 4,
+        "ord": [0, 1, 2, 3],
+        "is_turn": [True] * 4,
+        "notes": [1],
+        "sizes": [4],
+        "is_talk": [True],
+    }
+    said = made(**turns, near=[1.0, 0.9, 0.8, 0.01], own=[1.0, 0.9, 0.8, 0.01], note=[1.0], keyed=[False] * 3 + [True])
+    assert ask(said, 4)[0].ord == 3
+    plain = made(**turns, near=[1.0, 0.9, 0.8, 0.01], own=[1.0, 0.9, 0.8, 0.01], note=[1.0])
+    assert ask(plain, 4)[0].ord != 3, "without the key it is the last"
+
+
+def test_a_key_outside_of_the_best_turns_is_looked_at_too() -> None:
+    many = 150
+    said = made(
+        owner=[0] * many, ord=list(range(many)), is_turn=[True] * many, notes=[1], sizes=[many], is_talk=[True],
+        near=[*np.linspace(1, 0.5, many - 1), 0.0], own=[0.5] * (many - 1) + [0.0], note=[1.0],
+        keyed=[False] * (many - 1) + [True],
+    )  # fmt: skip
+    assert ask(said, 1)[0].ord == many - 1
+
+
+@pytest.mark.parametrize("by", ["passage", "note"])
+def test_the_least_similarity_is_asked_before_the_best_are_chosen(by: By) -> None:
+    many = 40
+    said = made(
+        owner=list(range(many)), ord=[0] * many, notes=list(range(1, many + 1)), sizes=[1] * many,
+        near=[1.0] * (many - 1) + [0.1], own=[1.0] * (many - 1) + [0.1], note=[1.0] * (many - 1) + [0.1],
+        dense=[0.3] * (many - 1) + [0.75], note_dense=[0.3] * (many - 1) + [0.75], is_known=[True] * many,
+    )  # fmt: skip
+    found = rank(said, about("hybrid"), 3, by, Fixed(said).keys, "hybrid", least=0.7)
+    assert [(r.note, r.similarity) for r in found] == [(many, 0.75)]
+    assert rank(said, about("hybrid"), 3, by, Fixed(said).keys, "hybrid", least=0.8) == []
+
+
+def test_with_a_least_similarity_a_note_is_shown_by_a_passage_that_has_it() -> None:
+    said = made(
+        owner=[0, 0], ord=[0, 1], notes=[1], sizes=[2], near=[1.0, 0.1], own=[1.0, 0.1], note=[1.0],
+        dense=[0.3, 0.75], note_dense=[0.75], is_known=[True, True],
+    )  # fmt: skip
+    for by in ("passage", "note"):
+        found = rank(said, about("hybrid"), 3, by, Fixed(said).keys, "hybrid", least=0.7)  # type: ignore[arg-type]
+        assert [r.ord for r in found] == [1]

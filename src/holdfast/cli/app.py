@@ -28,7 +28,7 @@ def run(args: list[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as e:
-        if not args:
+        if not args or type(e).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(_message(e) + "\n")
             return UserError.exit
         return output.error(UserError(_message(e), hint=_usage_hint(e)), as_json)
@@ -45,7 +45,7 @@ def run(args: list[str]) -> int:
 
 def _message(e: typer.TyperException) -> str:
     message: str = getattr(e, "format_message", lambda: str(e))()
-    return message
+    return message if message.endswith((".", "?", "!")) else message + "."
 
 
 def _usage_hint(e: typer.TyperException) -> str:

@@ -85,12 +85,12 @@ def answer(found: Answer, root: str, explain: bool) -> str:
     r = found.receipt
     if not found.hits:
         lines.append("No hits.")
-    fresh = "unknown" if r.behind is None else f"{r.behind} behind"
+    fresh = "not checked" if r.behind is None else f"{r.behind} behind"
     if found.hits and not r.matched:
         # No words were asked for: whatever is in scope is a hit, newest first.
         what = f"the newest {len(found.hits)} of {r.in_scope.chunks:,} passages"
     else:
-        what = f"{len(found.hits)} of {r.matched:,} matching passages"
+        what = f"{len(found.hits)} of {counted(r.matched, 'matching passage')}"
     vectors = f", {r.vectors.ready:,} of {r.vectors.total:,} vectors" if r.vectors.ready else ""
     line = f"{what} in {counted(r.in_scope.notes, 'note')}; index {fresh}{vectors}"
     lines.append(styled(line, "2"))
@@ -103,6 +103,8 @@ def _hit(i: int, hit: Hit, root: str, explain: bool) -> list[str]:
     facts = [hit.heading.removeprefix(hit.title).removeprefix(" > "), hit.speaker or "", hit.at or ""]
     if hit.trust in ("external", "imported"):
         facts.append(hit.trust)
+    near = f" {hit.similarity:.2f}" if hit.similarity is not None else ""
+    facts.append(" + ".join(hit.via) + near)
     about = " · ".join(one_line(f) for f in facts if f)
     body = "(the note cannot be read now)" if hit.text is None else hit.text
     lines = [head + (f"  {styled(about, '2')}" if about else "")]

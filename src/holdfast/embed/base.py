@@ -46,6 +46,8 @@ class Asked:
     vector: Floats
     tokens: Floats | None = None
     words: tuple[str, ...] = ()
+    identity: str = ""
+    """Of the embedder that was asked, where that was compared with the vectors' (engine/meaning.py)."""
 
 
 class Embedder(Protocol):

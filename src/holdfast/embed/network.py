@@ -56,6 +56,9 @@ class Network:
     """
 
     def __init__(self, folder: str, threads: int) -> None:
+        # From 1.29 on, onnxruntime reports to its makers unless it is told not to before it is loaded.
+        # Test: e2e/test_silence.py.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
             from tokenizers import Tokenizer

@@ -179,7 +179,7 @@ class _Job:
 
 def is_behind(ws: Workspace, vectors: Ready) -> bool:
     """Whether the vectors lack chunks that came in since the last time they were made, and nobody makes them now."""
-    if not 0 < vectors.ready < vectors.total:
+    if vectors.ready >= vectors.total:
         return False
     try:
         return _is_behind(ws)

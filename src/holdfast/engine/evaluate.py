@@ -19,6 +19,7 @@ from random import Random
 from typing import Any, Literal, cast
 
 from holdfast.engine.golden import Found, Question, Unit, all_keys, draw, holds, load, passages, ranks, take, tokens
+from holdfast.engine.meaning import ask_embedder
 from holdfast.engine.metrics import METRICS, Means, percentile, score
 from holdfast.engine.rank import Mode
 from holdfast.engine.recall import recall
@@ -106,8 +107,10 @@ def evaluate(ws: Workspace, stopgap: Stopgap, plan: Plan, progress: Progress | N
     _check_queries(ws, index, plan.questions)
     questions, problems = _placed(ws, index, plan.questions)
     ready = _ask(ws, stopgap, questions[0], "keyword").receipt.vectors
-    default = "hybrid" if ready.ready else "keyword"
-    left_out = _left_out(plan, ready)
+    hindered: list[str] = []
+    is_asked = ready.ready > 0 and ask_embedder(ws, index, questions[0].query, hindered) is not None
+    default = "hybrid" if is_asked else "keyword"
+    left_out = _left_out(plan, ready, "" if is_asked else "; ".join(hindered) or "no embedder is chosen")
     chosen = tuple(m for m in plan.modes or MODES if m not in left_out)
     if not chosen:
         raise UserError(f"{' and '.join(left_out)} cannot be measured: {left_out[plan.modes[0]]}.")
@@ -133,7 +136,7 @@ def evaluate(ws: Workspace, stopgap: Stopgap, plan: Plan, progress: Progress | N
         tags=dict(sorted(Counter(t for q in questions for t in q.tags).items())),
         left_out=left_out,
         problems=tuple(problems),
-        gates=tuple(_gate(b, modes) for b in bounds),
+        gates=tuple(_gate(b, modes, runs) for b in bounds),
         misses={mode: tuple(run.misses) for mode, run in runs.items() if mode != "random"},
         remarks=tuple(remarks),
     )
@@ -147,10 +150,9 @@ def _check_queries(ws: Workspace, index: Index, questions: Iterable[Question]) -
             raise UserError(f"{question.place}: {e.message}", hint=e.hint) from e
 
 
-def _left_out(plan: Plan, ready: Ready) -> dict[str, str]:
-    if ready.ready:
-        return {}
-    return {m: "no passage of the vault has a vector" for m in plan.modes or MODES if m in NEED_VECTORS}
+def _left_out(plan: Plan, ready: Ready, hindered: str) -> dict[str, str]:
+    why = hindered if ready.ready else "no passage of the vault has a vector"
+    return {m: why for m in plan.modes or MODES if m in NEED_VECTORS} if why else {}
 
 
 def _check_bounds(bounds: Iterable[Bound], chosen: Sequence[str], left_out: Mapping[str, str]) -> None:
@@ -164,10 +166,12 @@ def _check_bounds(bounds: Iterable[Bound], chosen: Sequence[str], left_out: Mapp
             raise UserError(message, hint=f"Add --mode {mode}, or write {chosen[0]}:{bound.metric}={bound.least:g}.")
 
 
-def _gate(bound: Bound, modes: Mapping[str, ModeScores]) -> Gate:
+def _gate(bound: Bound, modes: Mapping[str, ModeScores], runs: Mapping[str, _Run]) -> Gate:
+    """A mode that had to do without its vectors on the way was not measured, and meets no bound."""
     mode = bound.mode or ""
     value = modes[mode].all[bound.metric]
-    return Gate(mode, bound.metric, bound.least, value, value >= bound.least)
+    is_measured = mode not in NEED_VECTORS or not runs[mode].without_vectors
+    return Gate(mode, bound.metric, bound.least, value, is_measured and value >= bound.least)
 
 
 @dataclass(frozen=True, slots=True)

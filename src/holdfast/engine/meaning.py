@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holdfast.embed.base import Asked, Embedder
 from holdfast.engine.breaker import open_breaker, reset, trip
 from holdfast.engine.workspace import Workspace
@@ -30,7 +32,7 @@ def ask_embedder(ws: Workspace, index: Index, question: str, degraded: list[str]
         if asked.vector.shape != (live.dimension,):
             raise EmbedderWrong(f"The embedder gave {len(asked.vector)} numbers; the index has {live.dimension}.")
         reset(index)
-        return asked
+        return replace(asked, identity=live.identity)
     except (EmbedderDown, EmbedderWrong, MemoryBudget) as e:
         ws.count(f"embed_{e.kind}")
         degraded.append(f"meaning was not searched: {e.message}")

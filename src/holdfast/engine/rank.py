@@ -97,19 +97,33 @@ def _forest(name: str) -> forest.Forest:
 
 
 def rank(
-    s: Signals, question: Question, k: int, by: By, keys: Keys, mode: Mode = "hybrid", *, explain: bool = False
+    s: Signals,
+    question: Question,
+    k: int,
+    by: By,
+    keys: Keys,
+    mode: Mode = "hybrid",
+    *,
+    explain: bool = False,
+    least: float | None = None,
 ) -> list[Ranked]:
-    """The best `k` passages, or the best passages of the best `k` notes; `explain` names every signal of each."""
+    """The best `k` passages, or the best passages of the best `k` notes; `explain` names every signal of each.
+
+    With `least`, of those alone whose cosine is known and at least that.
+    """
     if not len(s.notes):
         return []
     if mode in ("hybrid", "vector") and question.asked is None:
         mode = "keyword"
-    return _Ranking(s, question, RECIPES[mode], keys, explain).run(k, by)
+    return _Ranking(s, question, RECIPES[mode], keys, explain, least).run(k, by)
 
 
 class _Ranking:
-    def __init__(self, s: Signals, question: Question, recipe: Recipe, keys: Keys, explain: bool) -> None:
-        self.explain = explain
+    def __init__(
+        self, s: Signals, question: Question, recipe: Recipe, keys: Keys, explain: bool, least: float | None = None
+    ) -> None:
+        self.explain, self.least = explain, least
+        self.out = np.zeros(len(s.owner), bool) if least is None else ~(s.is_known & (s.dense >= np.float32(least)))
         self.columns: dict[int, dict[str, float]] = {}
         self.s, self.question, self.recipe, self.keys = s, question, recipe, keys
         near, note = _normal(s.near), _normal(s.note)
@@ -144,14 +158,17 @@ class _Ranking:
         if not self.recipe.looks_again:
             return np.zeros(0, np.int64)
         at = np.flatnonzero(self.s.is_turn)
-        at = at[self.talk[at] >= _kth(self.talk[at], size)]
-        return self._by_path(at, self.s.owner[at], -self.talk[at])[:size]
+        # A turn that holds a key is looked at whatever else it says: it is most likely what was asked for.
+        at = at[(self.talk[at] >= _kth(self.talk[at], size)) | self.s.keyed[at]]
+        return self._by_path(at, self.s.owner[at], -self.s.keyed[at].astype(np.float32), -self.talk[at])[:size]
 
     def _judge(self, pool: Ints) -> Floats | None:
         if len(pool) < 2:
             return None
         columns = turns.signals_of(self.s, self.parts, self.talk, pool, self.question)
         judged = _forest(_forest_for(columns)).judge(columns, self.talk[pool])
+        # What the trees learned of conversations must not bury a key. Test: unit/test_rank.py::test_a_key_comes_first.
+        judged += self.s.keyed[pool] * np.float32(judged.max() - judged.min() + 1)
         if self.explain:
             columns["second_look"] = judged
             for i, at in enumerate(pool.tolist()):
@@ -163,8 +180,13 @@ class _Ranking:
 
     def _by_passage(self, final: Floats, k: int) -> list[Ranked]:
         s = self.s
+        final[self.out] = -np.inf
         floor = _kth(final, k)
-        rows = [(float(final[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in np.flatnonzero(final >= floor)]
+        at = np.flatnonzero((final >= floor) & ~self.out)
+        rows = [(float(final[i]), int(s.owner[i]), int(s.ord[i]), int(i)) for i in at]
+        if self.least is not None:
+            # What is that near is a candidate, so nothing else can be meant.
+            return [self._ranked(row) for row in self._ordered(rows)[:k]]
         # Passages without a word of the question near them can still be among the best, by their note alone.
         base = self._share("note") * self.per_note["note"]
         touched = np.bincount(s.owner, minlength=len(s.notes))
@@ -188,8 +210,12 @@ class _Ranking:
         if judged is not None:
             score = self._deal_notes(score, pool, judged)
         best = self._best_passages(pool, judged)
+        if self.least is not None:
+            has = np.zeros(len(score), dtype=bool)
+            has[s.owner[~self.out]] = True
+            score[~has] = -np.inf
         rows = []
-        for note in np.flatnonzero(score >= _kth(score, k)).tolist():
+        for note in np.flatnonzero((score >= _kth(score, k)) & np.isfinite(score)).tolist():
             i = int(best[note])
             chunk = int(s.ord[i]) if i >= 0 else self._first_in_scope(note)
             rows.append((float(score[note]), note, chunk, i))
@@ -226,6 +252,7 @@ class _Ranking:
         value = self.first.copy()
         if judged is not None:
             value[pool] = judged - judged.min() + self.first.max() + 1
+        value[self.out] = -np.inf
         order = np.lexsort((self.s.ord, -value, self.s.owner))
         owner = self.s.owner[order]
         firsts = order[np.concatenate(([True], owner[1:] != owner[:-1]))] if len(order) else order
@@ -268,7 +295,11 @@ class _Ranking:
         else:
             why = {"note": score}
         has_words = i < 0 or bool(self.s.near[i] > 0) or bool(self.s.note[note] > 0)
-        similarity = float(self.s.dense[i]) if i >= 0 and self.s.is_known[i] and self.question.asked else None
+        similarity = None
+        if self.question.asked is not None and i < 0:
+            similarity = self.s.similarity(note, chunk)
+        elif self.question.asked is not None and self.s.is_known[i]:
+            similarity = float(self.s.dense[i])
         why = self.columns.get(i, {}) | why
         shown = {name: round(value, 4) for name, value in why.items() if value}
         is_near = similarity is not None and similarity >= max(self.question.search.floor, 1e-6)

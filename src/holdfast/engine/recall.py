@@ -74,6 +74,8 @@ def recall(
         raise QueryError(f"Hits cannot be ranked by {by!r}.", hint="Rank by passage or by note.")
     if mode not in RECIPES:
         raise QueryError(f"There is no mode {mode!r}.", hint=f"Choose {', '.join(RECIPES)}.")
+    if min_similarity is not None and not -1 <= min_similarity <= 1:
+        raise QueryError(f"The similarity {min_similarity} is no cosine.", hint="Ask for one between -1 and 1.")
     wanted = _Wanted(k + SPARE, by, mode, min_similarity, explain)
     degraded: list[str] = []
     behind = look_first(ws, degraded) if look else None
@@ -88,6 +90,8 @@ def recall(
         degraded.append(f"{e.message} The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
         query, found = _ask(ws, index, question, wanted, degraded)
+    if query.is_empty and not query.filters:
+        degraded.append("nothing was asked; these are the newest notes")
     passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)
     if not found.ranked and found.scope.notes == 0 and query.filters:
         degraded.append("no note meets " + " and ".join(_as_typed(f.field, f.value, f.negated) for f in query.filters))
@@ -120,10 +124,19 @@ def _ask(ws: Workspace, index: Index, question: str, wanted: _Wanted, degraded: 
     query = parse_query(question, index.has_field, ws.config.query_terms)
     degraded += _remarks(query, index)
     asked = ask_embedder(ws, index, query.plain, degraded) if wanted.mode in ("hybrid", "vector") else None
-    if wanted.mode == "vector" and asked is None:
-        degraded.append("there are no vectors to search by; words were searched instead")
-    floor = max(ws.config.min_similarity, wanted.min_similarity or 0.0)
-    return query, _search(index, query, make_question(query, index, asked, floor), wanted, degraded)
+    floor = ws.config.min_similarity if wanted.min_similarity is None else wanted.min_similarity
+    with index.snapshot():
+        live = index.vectors.live()
+        if asked is not None and (live is None or live.identity != asked.identity):
+            # Exchanged since it was asked: vectors of one embedder say nothing to those of another.
+            asked = None
+            degraded.append("the vectors were exchanged for another embedder's just now; words were searched instead")
+        if wanted.mode == "vector" and asked is None:
+            degraded.append("there are no vectors to search by; words were searched instead")
+        if asked is None and wanted.min_similarity is not None:
+            wanted = replace(wanted, min_similarity=None)
+            degraded.append("no similarity is known of an answer by words alone; none was asked of a hit")
+        return query, _search(index, query, make_question(query, index, asked, floor), wanted, degraded)
 
 
 def _remarks(query: Query, index: Index) -> list[str]:
@@ -158,9 +171,12 @@ def _search(index: Index, query: Query, question: Question, wanted: _Wanted, deg
                 more = _rank(index, words, question, wanted)
                 fill = [r for r in more if (r.note, r.ord) not in have][: k - len(ranked)]
                 if fill:
-                    degraded.append(f"{len(ranked)} passages hold what was quoted; the others only have words of it")
+                    hold = f"{len(ranked) or 'no'} passage{' holds' if len(ranked) < 2 else 's hold'}"
+                    degraded.append(f"{hold} what was quoted; the others only have words of it")
                     ranked, matched = ranked + fill, words.matched_chunks
         degraded += said.remarks
+        if wanted.min_similarity is not None and said.ready < said.chunks:
+            degraded.append(f"{said.chunks - said.ready:,} passages have no vector yet and were left out")
         if aside := index.quarantined_count():
             notes = "1 note is" if aside == 1 else f"{aside:,} notes are"
             degraded.append(f"{notes} set aside; `holdfast sync --explain` says why")
@@ -180,10 +196,10 @@ def _search(index: Index, query: Query, question: Question, wanted: _Wanted, deg
 
 
 def _rank(index: Index, said: Signals, question: Question, wanted: _Wanted) -> list[Ranked]:
-    ranked = rank(said, question, wanted.k, wanted.by, index.keys, wanted.mode, explain=wanted.explain)
-    if (least := wanted.min_similarity) is None:
-        return ranked
-    return [r for r in ranked if r.similarity is not None and r.similarity >= least]
+    return rank(
+        said, question, wanted.k, wanted.by, index.keys, wanted.mode, explain=wanted.explain,
+        least=wanted.min_similarity,
+    )  # fmt: skip
 
 
 def _hit(p: Passage, note: NoteRow, via: str) -> Hit:

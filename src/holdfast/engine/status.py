@@ -103,13 +103,9 @@ def _judge(
     out = []
     if has_index and not facts["full"]:
         out.append(("degraded", Reason("index_incomplete", "The first sync has not ended.", "Run `holdfast sync`.")))
-    if facts.get("quarantined"):
-        out.append(
-            (
-                "degraded",
-                Reason("quarantined", f"{facts['quarantined']} notes are set aside.", "Run `holdfast sync --explain`."),
-            )
-        )
+    if count := facts.get("quarantined"):
+        aside = "1 note is" if count == 1 else f"{count:,} notes are"
+        out.append(("degraded", Reason("quarantined", f"{aside} set aside.", "Run `holdfast sync --explain`.")))
     if size > bound:
         message = f"The index has {size:,} bytes; its bound is {bound:,}."
         out.append(("failing", Reason("index_over_bound", message, "Run `holdfast rebuild`.")))

@@ -25,6 +25,7 @@ from holdfast.errors import (
     IndexFault,
     NotFound,
     ResourceFault,
+    UserError,
     VaultBusy,
     VaultMissing,
 )
@@ -69,7 +70,7 @@ class Workspace:
         self.looking = threading.Lock()
         self.looked_ns = -1
         self.looked_behind: int | None = None
-        self.is_missing = False
+        self.is_missing = self.is_closed = False
         self.is_writable = True
         self.rebuilt_because = ""
 
@@ -82,7 +83,12 @@ class Workspace:
         except OSError as e:
             why = f"is not there: {e.strerror}"
         known = is_known(self.fs, self.state_dir, self.root)
-        hint = "" if known else "Check the path; nothing was ever synced from there."
+        hint = (
+            f"Mount it again, or name the folder where it is now; if it is gone for good, remove its index in "
+            f"{self.state_dir}."
+            if known
+            else "Check the path; nothing was ever synced from there."
+        )
         raise VaultMissing(f"The vault {self.root} {why}.", hint=hint)
 
     def embedder(self) -> Embedder | None:
@@ -122,6 +128,8 @@ class Workspace:
 
         Raises IndexFault where there is one that cannot be used.
         """
+        if self.is_closed:
+            raise UserError("The vault is closed.", hint="Open it again with Vault.open.")
         with self._guard:
             stamp = self.generations.stamp()
             if self._open is not None and self._open.stamp != stamp:
@@ -171,6 +179,7 @@ class Workspace:
     def release(self) -> None:
         """Close the index and the embedder; for the end, when nobody is reading."""
         with self._guard:
+            self.is_closed = True
             if self._embedder is not None:
                 self._embedder.close()
                 self._embedder, self._has_embedder = None, False

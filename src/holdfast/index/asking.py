@@ -103,7 +103,8 @@ class Signals:
     """What a question says of every chunk in scope that has any of its words in or beside it, or is near in meaning.
 
     Per candidate: `owner` (place in the per-note arrays), `ord` (chunk of the note), `near`, `own`, `dense`,
-    `is_known` whether it has a vector, `is_turn`, `speaks` 1 for a turn of one of `who` (or 1 in 256 others). Per note
+    `is_known` whether it has a vector, `is_turn`, `speaks` 1 for a turn of one of `who` (or 1 in 256 others), `keyed`
+    whether it holds a key that the question names (see index.sqlite.ask.is_key). Per note
     in scope with any of the words or a candidate: `notes` id, `sizes` chunks, `note` score, `note_dense` the best
     cosine of its chunks, `is_talk` whether it begins with a turn, `present` the share of `who` that speaks in it.
     Candidates are in order of (owner, ord). Scores are raw BM25 sums, not normalised; cosines are estimates where
@@ -118,6 +119,7 @@ class Signals:
     is_known: NDArray[np.bool_]
     is_turn: NDArray[np.bool_]
     speaks: Floats
+    keyed: NDArray[np.bool_]
     notes: Ints
     sizes: Ints
     note: Floats
@@ -134,6 +136,8 @@ class Signals:
     generation: int
     in_scope: Callable[[int, int], bool]
     """(place in `notes`, chunk) -> whether that chunk is in scope; for chunks that are no candidates."""
+    similarity: Callable[[int, int], float | None]
+    """(place in `notes`, chunk) -> its exact cosine, None without a vector; for chunks that are no candidates."""
     detail: Callable[[Ints], Detail]
     """Places of candidates -> what a second look needs. Within the same snapshot only."""
     feedback: Callable[[Ints, Floats, Ints, Collection[str]], Floats]

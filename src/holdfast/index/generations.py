@@ -20,7 +20,7 @@ import re
 import uuid
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
@@ -97,6 +97,10 @@ def _names(fs: FileSystem, folder: str) -> list[str]:
 
 
 def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
+    folder = f"{state}/folder-{mine.rpartition('-')[2]}"
+    if _exists(fs, folder):
+        _adopt_folder(fs, folder, vault_id, mine)
+        return
     for name in _names(fs, state):
         if name.startswith(vault_id + "-"):
             try:
@@ -106,6 +110,22 @@ def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
             if old is not None and not _exists(fs, old.root):
                 fs.rename(f"{state}/{name}", mine)
                 return
+
+
+def _adopt_folder(fs: FileSystem, folder: str, vault_id: str, mine: str) -> None:
+    """The index of a folder that was given an id since. A death in between leaves an index that is built anew."""
+    try:
+        old = read_manifest(fs, folder)
+        fs.rename(folder, mine)
+        if old is not None:
+            write_manifest(fs, mine, replace(old, vault=vault_id))
+    except (IndexFault, OSError):
+        return  # built anew
+
+
+def write_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
+    """Replace the manifest, wholly or not at all."""
+    fs.write_new(f"{directory}/{MANIFEST}", (json.dumps(asdict(manifest), indent=1) + "\n").encode())
 
 
 def _exists(fs: FileSystem, path: str) -> bool:
@@ -207,8 +227,7 @@ class Generations:
 
     def publish(self, opened: OpenIndex, manifest: Manifest) -> None:
         """Make the generation the live one, for every process at its next call; then remove what nobody has open."""
-        text = json.dumps(asdict(manifest), indent=1) + "\n"
-        self.fs.write_new(f"{self.directory}/{MANIFEST}", text.encode())
+        write_manifest(self.fs, self.directory, manifest)
         opened.stamp = self.stamp()
         self.drop_old(manifest.generation)
 

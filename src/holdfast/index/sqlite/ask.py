@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import apsw
@@ -22,6 +23,11 @@ from holdfast.model import speaker_byte
 
 TALKS_WHOLE = 40
 """Of so many conversations all turns are candidates."""
+
+UNKNOWN_SHOWN = 8
+KEY_CHUNKS = 3
+KEY_CHARS = 4
+_YEAR = re.compile(r"(19|20)\d\d")
 
 Word = tuple[str, Postings, float]
 """(term, its postings, its weight)"""
@@ -53,7 +59,7 @@ def signals(
     return Signals(
         owner=place[owner], ord=slots - corpus.first[owner], near=_at(found.slots, found.near, slots),
         own=_at(found.slots, found.own, slots), dense=dense[slots], is_known=meaning.row[slots] >= 0,
-        is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who),
+        is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who), keyed=_keyed(corpus, words, slots),
         notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], note_dense=best[ordinals],
         is_talk=corpus.is_turn[firsts], present=present[ordinals],
         matched_notes=len(ordinals), matched_chunks=len(slots),
@@ -61,10 +67,25 @@ def signals(
         scope_chunks=corpus.chunk_count if in_scope is None else int(in_scope.sum()),
         chunks=corpus.chunk_count, ready=meaning.ready, seq=seq, generation=generation,
         in_scope=lambda at, chunk: bool(hits[firsts[at] + chunk]),
+        similarity=lambda at, chunk: meaning.similarity(search.question, int(firsts[at]) + chunk),
         detail=lambda at: detail(db, corpus, meaning, search.question, content, slots[at]),
         feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
         echo=lambda best, at: _echo(corpus, meaning, dense, hits, ordinals[best], ordinals[at]), remarks=tuple(remarks),
     )  # fmt: skip
+
+
+def is_key(word: str, chunks: int) -> bool:
+    """Whether a word that stands in so many chunks names one thing: digits in it, not too short, no year, and rare."""
+    looks_so = len(word) >= KEY_CHARS and any(map(str.isdigit, word)) and not _YEAR.fullmatch(word)
+    return looks_so and chunks <= KEY_CHUNKS
+
+
+def _keyed(corpus: Corpus, words: Sequence[Word], slots: Ints) -> NDArray[np.bool_]:
+    out = np.zeros(len(slots), dtype=bool)
+    for word, (at, _), _ in words:
+        if is_key(word, int(corpus.is_chunk[at].sum())):
+            out |= np.isin(slots, at)
+    return out
 
 
 def _echo(corpus: Corpus, meaning: Meaning, dense: Floats, hits: scope.Mask, best: Ints, pool: Ints) -> Floats:
@@ -193,6 +214,7 @@ def _owners(corpus: Corpus, mask: scope.Mask) -> Ints:
 
 def _words(db: apsw.Connection, corpus: Corpus, search: Search, remarks: list[str]) -> list[Word]:
     out: list[Word] = []
+    unknown: list[str] = []
     for term, times, typed in zip(search.words, search.repeats, search.typed or search.words, strict=True):
         found = vocabulary.postings(db, corpus, term)
         if found is None and (other := vocabulary.nearest(db, corpus, term)) is not None:
@@ -200,6 +222,10 @@ def _words(db: apsw.Connection, corpus: Corpus, search: Search, remarks: list[st
             remarks.append(f"no note has “{typed}”; searched {', '.join(f'“{t}”' for t in other[1])}")
         if found is not None:
             out.append((term, found, float(times)))
+        else:
+            unknown.append(f"“{typed}”")
+    if unknown and not out and not search.prefixes:
+        remarks.append(f"no note has {' or '.join(unknown[:UNKNOWN_SHOWN])}")
     begun = [(text, vocabulary.prefix(db, corpus, text)) for text in search.prefixes]
     return out + [(f"{text}*", found, 1.0) for text, found in begun if found is not None]
 

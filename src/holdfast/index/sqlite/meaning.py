@@ -62,6 +62,12 @@ class Meaning:
             out[has] = cosines(self._codes_of(rows), question)[where]
         return out
 
+    def similarity(self, question: Floats | None, slot: int) -> float | None:
+        """The exact cosine of one slot, None where there is no vector."""
+        if question is None or self.row[slot] < 0:
+            return None
+        return float(self.exact(question, np.array([slot]))[0])
+
     def centre(self, slots: Ints) -> Floats | None:
         """The mean of the vectors of `slots`, of length 1; None if none of them has one."""
         rows = self.row[slots]

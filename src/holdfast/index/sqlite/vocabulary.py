@@ -44,7 +44,8 @@ def prefix(db: apsw.Connection, corpus: Corpus, text: str) -> Postings | None:
 def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, list[str]] | None:
     """The known terms that an unknown `term` may stand for: longer ones that begin with it, else misspellings.
 
-    Misspellings share the first letter and differ by one edit, or by two from 7 letters on.
+    Misspellings share the first letter and differ by one edit, or by two from 7 letters on; a stem of four is like too
+    many others.
     """
     if len(term) == 1 and not term.isascii() and (begun := prefix(db, corpus, term)) is not None:
         return begun, [term + "…"]  # one character of a script written without spaces: the pairs that begin with it
@@ -52,7 +53,7 @@ def nearest(db: apsw.Connection, corpus: Corpus, term: str) -> tuple[Postings, l
         return None
     found = [x for x in _beginning(db, corpus, term, CANDIDATES) if len(x[0]) <= len(term) + 4]
     if not found:
-        allowed = 1 if len(term) < 7 else 2
+        allowed = (len(term) > 4) + (len(term) > 6)
         near = [(d, t) for t in _alike(db, term) if (d := edits(term, t, allowed)) <= allowed]
         for distance in sorted({d for d, _ in near}):
             if found := _live(db, corpus, [t for d, t in near if d == distance]):
