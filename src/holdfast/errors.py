@@ -153,7 +153,7 @@ class IndexTooNew(IndexFault):
 class IndexOverBudget(IndexFault):
     """The index has reached its size limit."""
 
-    hint_default = "Raise `index_bytes` in .holdfast/config.toml, or run `holdfast rebuild`."
+    hint_default = "Raise `index_bytes` in .holdfast/config.toml, or run `holdfast prune`."
 
 
 class ResourceFault(HoldfastError):

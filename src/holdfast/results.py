@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from holdfast.errors import HoldfastError
 from holdfast.model import Value, plain
 
 
@@ -69,9 +70,12 @@ class Synced(Result):
     behind: int | None = 0
     degraded: tuple[str, ...] = ()
     explained: tuple[tuple[str, str], ...] = ()
+    stopped: HoldfastError | None = None
+    """Why the index did not take in all that differs; `Vault.sync` raises it."""
 
     def to_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = plain(self)
+        del out["stopped"]
         explained = out.pop("explained")
         if explained:
             out["explained"] = [{"path": p, "reason": r} for p, r in explained]
@@ -195,7 +199,7 @@ class Listing(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt(Result):
+class Upkeep(Result):
     """What was planned and done."""
 
     plan: tuple[Mapping[str, Any], ...]

@@ -17,6 +17,7 @@ from holdfast.engine.detached import Detached
 from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
 from holdfast.engine.look import look_first
 from holdfast.engine.parse import parse_file
+from holdfast.engine.prune import prune
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
@@ -26,7 +27,14 @@ from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_sett
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
-from holdfast.results import Answer, Carried, Created, Embedded, Evaluated, Listing, Note, Rebuilt, Status, Synced
+from holdfast.results import Answer, Carried, Created, Embedded, Evaluated, Listing, Note, Status, Synced, Upkeep
+
+OPEN_FILES = 8_192
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may ever need; for programs, which own their process."""
+    FileSystem().raise_open_files_limit(OPEN_FILES)
 
 
 class Vault:
@@ -105,6 +113,8 @@ class Vault:
         hints = (paths,) if isinstance(paths, str) else paths
         options = Options(checksum, accept_empty, None, tuple(safe_path(self._ws.root, p) for p in hints))
         done = sync(self._ws, options, progress)
+        if done.stopped is not None:
+            raise done.stopped
         return self.embed_after(done, embedding) if vectors else done
 
     def embed_after(self, done: Synced, progress: Progress | None = None) -> Synced:
@@ -142,13 +152,20 @@ class Vault:
         """Give chunks without a vector those of exports or of damaged databases, or of what was set aside here."""
         return salvage(self._ws, [os.fspath(p) for p in paths])
 
-    def rebuild(self, *, progress: Progress | None = None) -> Rebuilt:
+    def prune(self, *, dry_run: bool = False, whole_index: bool = False) -> Upkeep:
+        """Free what is not needed any more, or only say what could be; see Upkeep. Works on a full disk.
+
+        With `whole_index` the index itself goes too: it is built anew from the notes, which takes time.
+        """
+        return prune(self._ws, dry_run=dry_run, whole_index=whole_index)
+
+    def rebuild(self, *, progress: Progress | None = None) -> Upkeep:
         """Build the index from nothing beside the one that serves, publish it, and drop the old one."""
         before, _ = self._ws.generations.size()
         done = rebuild(self._ws, progress)
         after, _ = self._ws.generations.size()
         plan = {"action": "build", "target": f"gen-{done.generation:06d}", "bytes": after}
-        return Rebuilt((plan,), done=True, freed_bytes=max(0, before - after))
+        return Upkeep((plan,), done=True, freed_bytes=max(0, before - after))
 
     def recall(
         self,
@@ -187,7 +204,7 @@ class Vault:
             try:
                 return reading.read(self._ws, reading.usable(self._ws), note, line, count)
             except IndexFault as e:
-                self._ws.count(f"index_{e.kind}")
+                self._ws.count(f"index_{e.kind}", e)
                 return reading.read(self._ws, self._stopgap.index([]), note, line, count)
         except NotFound as e:
             if self._ws.is_missing:
@@ -204,7 +221,7 @@ class Vault:
         try:
             return reading.list_notes(self._ws, index, path, after, limit)
         except IndexFault as e:
-            self._ws.count(f"index_{e.kind}")
+            self._ws.count(f"index_{e.kind}", e)
             return reading.list_notes(self._ws, self._stopgap.index([]), path, after, limit)
 
     def eval(

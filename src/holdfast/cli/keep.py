@@ -111,6 +111,24 @@ def status(
 
 
 @app.command()
+def prune(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    whole_index: Annotated[
+        bool, typer.Option("--index", help="Remove the index too; it is built anew from the notes.")
+    ] = False,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give back the space of what is not needed: old generations, what was set aside, logs, free pages."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        done = v.prune(dry_run=dry_run, whole_index=whole_index)
+    output.show(done, s.as_json, shown.pruned)
+
+
+@app.command()
 def rebuild(
     ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
 ) -> None:

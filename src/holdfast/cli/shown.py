@@ -15,9 +15,9 @@ from holdfast.results import (
     Hit,
     Listing,
     Note,
-    Rebuilt,
     Status,
     Synced,
+    Upkeep,
 )
 
 # Of what has no bound, so many lines are printed; and what is shown of a tag.
@@ -148,7 +148,15 @@ def status(found: Status) -> str:
     return "\n".join(lines)
 
 
-def rebuilt(done: Rebuilt) -> str:
+def pruned(done: Upkeep) -> str:
+    """What was removed, or would be."""
+    lines = [f"{step['action']:<8} {step['target']}  {size_text(step['bytes'])}" for step in done.plan]
+    if not lines:
+        return "Nothing to free."
+    return "\n".join([*lines, f"{size_text(done.freed_bytes)} freed" if done.done else "Nothing was done (--dry-run)."])
+
+
+def rebuilt(done: Upkeep) -> str:
     """What a rebuild did."""
     return f"rebuilt {done.plan[0]['target']}; {size_text(done.freed_bytes)} freed"
 

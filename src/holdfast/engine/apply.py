@@ -51,6 +51,19 @@ class Counts:
     explained: list[tuple[str, str]] = field(default_factory=list)
     moved_from: set[bytes] = field(default_factory=set)
 
+    def numbers(self) -> tuple[int, int, int, int, int, dict[str, int]]:
+        """What can be counted wrongly by a transaction that fails."""
+        return self.added, self.changed, self.removed, self.moved, self.unchanged, dict(self.skipped)
+
+    def take_back(self, numbers: tuple[int, int, int, int, int, dict[str, int]]) -> None:
+        """Count again as it was at `numbers`."""
+        self.added, self.changed, self.removed, self.moved, self.unchanged, self.skipped = numbers
+
+    @property
+    def dealt_with(self) -> int:
+        """Files that need not be looked at again by this pass."""
+        return self.added + self.changed + self.moved + self.unchanged + sum(self.skipped.values())
+
     def skip(self, reason: str, path: str = "", count: int = 1) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + count
         if path and len(self.explained) < 1000:
@@ -115,7 +128,7 @@ class Apply:
         for at in range(0, len(keys), self._config.batch_notes):
             part = keys[at : at + self._config.batch_notes]
             absent = self.each(part, self._is_out)
-            with self._index.begin() as tx:
+            with self._index.begin(grows=False) as tx:
                 for key, is_absent in zip(part, absent, strict=True):
                     if is_absent:
                         tx.delete_file(key)
@@ -128,7 +141,7 @@ class Apply:
         keys = list(keys)
         if not keys:
             return
-        with self._index.begin() as tx:
+        with self._index.begin(grows=False) as tx:
             for key in keys:
                 tx.delete_file(key)
                 self.counts.removed += is_note_key(key)
@@ -165,9 +178,16 @@ class Apply:
             self.counts.files_read += item.body is not None
         for item in reading:
             self._look_closer(item, is_new)
-        with self._index.begin() as tx:
-            for item in items:
-                self._store(tx, item, look_ns)
+        before = self.counts.numbers()
+        try:
+            with self._index.begin() as tx:
+                for item in items:
+                    self._store(tx, item, look_ns)
+        except BaseException:
+            # Nothing of it was stored.
+            self.counts.take_back(before)
+            self.counts.moved_from -= {item.old.witness[0] for item in items if item.old is not None}
+            raise
 
     def _read(self, item: _Item) -> _Item:
         path = key_path(item.witness[0])

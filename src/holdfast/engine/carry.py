@@ -76,7 +76,7 @@ def carry_over(ws: Workspace, old: Index | None, new: Index) -> None:
         if carry(new, rows_of(old.path), embedder.identity).stored:
             write_copy(ws, new)
     except IndexFault as e:
-        ws.count(f"carry_{e.kind}")
+        ws.count(f"carry_{e.kind}", e)
 
 
 def write_copy(ws: Workspace, index: Index) -> None:

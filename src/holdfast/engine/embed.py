@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from holdfast.embed.base import Embedder
+from holdfast.engine.bounds import keep_within
 from holdfast.engine.breaker import open_breaker, reset, trip
 from holdfast.engine.carry import salvage_quarantine, write_copy
 from holdfast.engine.record import read_note
@@ -63,6 +64,7 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
 
 
 def _record(ws: Workspace, index: Index, error: Exception) -> None:
+    ws.log.event("embed_failed", str(error))
     try:
         index.note_job("embed", str(error), ws.fs.time_ns(), failed=True)
     except (IndexFault, ResourceFault, OSError):
@@ -156,7 +158,7 @@ class _Job:
         try:
             body = notes.read_note(self.ws.fs, self.ws.root, path, max_bytes=self.ws.config.note_bytes)
         except NoteError as e:
-            self.ws.count(f"embed_{e.kind}")
+            self.ws.count(f"embed_{e.kind}", e)
             return None
         except FileNotFoundError:
             return None
@@ -165,6 +167,7 @@ class _Job:
         return read_note(body.data, path, self.ws.config.chunk_tokens).inputs
 
     def _store(self, batch: list[Input]) -> None:
+        keep_within(self.ws, self.index)
         encoded = self.embedder.encode(batch)
         if self.id is None:
             self.id = self.index.vectors.add_embedder(self.embedder.identity, encoded.vectors.shape[1])
@@ -184,7 +187,7 @@ def is_behind(ws: Workspace, vectors: Ready) -> bool:
     try:
         return _is_behind(ws)
     except HoldfastError as e:  # the answer stands; what is wrong was said in it, or is said by the next
-        ws.count(f"embed_{e.kind}")
+        ws.count(f"embed_{e.kind}", e)
         return False
 
 
@@ -220,7 +223,7 @@ class Embedding(threading.Thread):
             try:
                 embed_quietly(self._ws, None, self._ended, again=rounds % self.AGAIN == 0)
             except HoldfastError as e:
-                self._ws.count(f"embed_{e.kind}")
+                self._ws.count(f"embed_{e.kind}", e)
 
     def stop(self) -> None:
         """Returns once the batch at hand is stored."""
@@ -257,5 +260,5 @@ def embed_quietly(
     except VaultBusy as e:
         return f"{e.message} It makes the vectors."
     except (ResourceFault, IndexFault) as e:
-        ws.count(f"embed_{e.kind}")
+        ws.count(f"embed_{e.kind}", e)
         return f"{e.message} {e.hint}"

@@ -270,7 +270,7 @@ def _unfit(ws: Workspace, index: Index, path: str, units: Iterable[Unit]) -> Ite
         except FileNotFoundError:
             places = []
         except NoteError as e:
-            ws.count(f"eval_{e.kind}")
+            ws.count(f"eval_{e.kind}", e)
             places = []
         for unit in lines:
             if not any(holds(p, replace(unit, path=p.path)) for p in places):
@@ -294,7 +294,7 @@ class _Lottery:
         except FileNotFoundError:
             return
         except NoteError as e:
-            ws.count(f"eval_{e.kind}")
+            ws.count(f"eval_{e.kind}", e)
             return
         self._firsts.append(len(self._columns[0]))
         for place in places:

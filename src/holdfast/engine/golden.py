@@ -220,7 +220,7 @@ def chunks_of(ws: Workspace, path: str) -> list[Chunk]:
     except FileNotFoundError:
         return []
     except NoteError as e:
-        ws.count(f"eval_{e.kind}")
+        ws.count(f"eval_{e.kind}", e)
         return []
     return read_note(body.data, path, ws.config.chunk_tokens).chunks
 

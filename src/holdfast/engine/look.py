@@ -20,13 +20,17 @@ def look_first(ws: Workspace, degraded: list[str]) -> int | None:
         if ws.looked_ns >= asked_ns:
             return ws.looked_behind
         began_ns = ws.fs.monotonic_ns()
-        ws.looked_behind = sync(ws, Options(deadline_ms=ws.config.look_ms)).behind
+        done = sync(ws, Options(deadline_ms=ws.config.look_ms))
+        ws.looked_behind = done.behind
+        if done.stopped is not None:
+            left = "some changed notes" if done.behind is None else f"{done.behind:,} new or changed notes"
+            degraded.append(f"{left} are not in the index: {done.stopped.message}")
         ws.looked_ns, ws.is_missing, ws.is_writable = began_ns, False, True
         return ws.looked_behind
     except VaultBusy as e:
         degraded.append(f"{e.message} The newest changes may be missing.")
     except (IndexFault, ResourceFault, NoteError, TruthFault) as e:
-        ws.count(f"look_{e.kind}")
+        ws.count(f"look_{e.kind}", e)
         ws.is_missing = isinstance(e, VaultMissing)
         ws.is_writable = not isinstance(e, ResourceFault)
         degraded.append(f"the notes were not looked at: {e.message}")

@@ -34,7 +34,7 @@ def ask_embedder(ws: Workspace, index: Index, question: str, degraded: list[str]
         reset(index)
         return replace(asked, identity=live.identity)
     except (EmbedderDown, EmbedderWrong, MemoryBudget) as e:
-        ws.count(f"embed_{e.kind}")
+        ws.count(f"embed_{e.kind}", e)
         degraded.append(f"meaning was not searched: {e.message}")
         _trip(ws, index, embedder, e)
         return None

@@ -96,7 +96,7 @@ def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Out
             return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, None))
         return _Outcome(None, f"{show_path(path)} is gone since the last sync; its hit was dropped")
     except NoteError as e:
-        ws.count(f"recall_{e.kind}")
+        ws.count(f"recall_{e.kind}", e)
         return _Outcome(Passage(ranked, chunk, chunk.line, chunk.count, None), e.message)
 
 

@@ -157,5 +157,5 @@ def usable(ws: Workspace) -> Index | None:
     try:
         return ws.index()
     except (IndexFault, ResourceFault) as e:
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         return None

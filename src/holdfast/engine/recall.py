@@ -86,7 +86,7 @@ def recall(
         query, found = _ask(ws, index, question, wanted, degraded)
     except (IndexFault, ResourceFault) as e:
         # Damage that shows only while reading: the same question to the notes themselves.
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         degraded.append(f"{e.message} The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
         query, found = _ask(ws, index, question, wanted, degraded)

@@ -1,4 +1,4 @@
-"""Health as one pure function of what was counted; the worst component wins, on the first failure."""
+"""What is known of a vault and its index, and how well they are, without looking at the notes."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import os
 from typing import Any
 
 from holdfast.engine.apply import NEVER_NS
+from holdfast.engine.health import Findings, judge
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault, TruthFault
+from holdfast.errors import HoldfastError, IndexFault
 from holdfast.index.base import Index
 from holdfast.model import key_path, show_path
-from holdfast.results import Reason, Status
+from holdfast.results import Status
 
 NEWEST = 10
-RANKS = ("ok", "degraded", "failing")
-LOW_DISK_BYTES = 256 << 20
-LOW_DISK_SHARE = 0.05
 
 
 def status(ws: Workspace) -> Status:
     """What is known without looking at the notes; cheap, and it works whatever is broken."""
-    reasons: list[tuple[str, Reason]] = []
+    faults: list[HoldfastError] = []
     index = None
     try:
         index = ws.index()
-        if index is None:
-            reasons.append(("degraded", Reason("index_missing", "There is no index yet.", "Run `holdfast sync`.")))
     except HoldfastError as e:
-        rank = "failing" if e.exit == 75 else "degraded"
-        reasons.append((rank, Reason(e.kind, e.message, e.hint)))
+        faults.append(e)
     try:
         facts = _facts(index) if index is not None else {}
     except HoldfastError as e:
-        ws.count(f"index_{e.kind}")
-        reasons.append(("degraded", Reason(e.kind, e.message, e.hint)))
+        ws.count(f"index_{e.kind}", e)
+        faults.append(e)
         index, facts = None, {}
-    free, total = _disk(ws)
+    free, total = ws.disk()
     size, files = ws.generations.size()
     note_bytes = facts.get("note_bytes", 0)
     bound = ws.config.index_limit(note_bytes, facts.get("vector_bytes", 0))
-    quarantined = facts.get("quarantined", 0)
-    jobs = _jobs(ws, index)
-    reasons += _judge(facts, size, bound, free, total, jobs, index is not None)
-    health = max((rank for rank, _ in reasons), key=RANKS.index, default="ok")
+    jobs, descriptors = _jobs(ws, index), _descriptors(ws)
+    health, reasons = judge(
+        Findings(
+            faults=tuple(faults), has_index=index is not None, is_full=facts.get("full", False),
+            aside=facts.get("quarantined", 0), size_bytes=size, bound_bytes=bound, free_bytes=free, disk_bytes=total,
+            jobs=tuple((name, job["error"]) for name, job in jobs.items() if job["error"]),
+            open_files=descriptors["open"], open_files_limit=descriptors["soft_limit"],
+        )
+    )  # fmt: skip
     proven = facts.get("proven_at_ns")
     return Status(
         health=health,
-        reasons=tuple(r for _, r in sorted(reasons, key=lambda x: -RANKS.index(x[0]))),
+        reasons=reasons,
         vault={"path": ws.root, "id": ws.vault_id, "notes": facts.get("notes", 0), "bytes": note_bytes},
         index={
             "path": ws.directory,
@@ -63,10 +63,10 @@ def status(ws: Workspace) -> Status:
         },
         history={"bytes": 0, "versions": 0},
         disk_free_bytes=free,
-        descriptors=_descriptors(ws),
+        descriptors=descriptors,
         behind=None,
         proven_at=rfc3339(int(proven)) if proven else None,
-        quarantined={"count": quarantined, "newest": facts.get("newest", [])},
+        quarantined={"count": facts.get("quarantined", 0), "newest": facts.get("newest", [])},
         jobs=jobs,
         counters=dict(sorted(ws.counters.items())),
     )
@@ -97,36 +97,12 @@ def _facts(index: Index) -> dict[str, Any]:
     }
 
 
-def _judge(
-    facts: dict[str, Any], size: int, bound: int, free: int, total: int, jobs: dict[str, Any], has_index: bool
-) -> list[tuple[str, Reason]]:
-    out = []
-    if has_index and not facts["full"]:
-        out.append(("degraded", Reason("index_incomplete", "The first sync has not ended.", "Run `holdfast sync`.")))
-    if count := facts.get("quarantined"):
-        aside = "1 note is" if count == 1 else f"{count:,} notes are"
-        out.append(("degraded", Reason("quarantined", f"{aside} set aside.", "Run `holdfast sync --explain`.")))
-    if size > bound:
-        message = f"The index has {size:,} bytes; its bound is {bound:,}."
-        out.append(("failing", Reason("index_over_bound", message, "Run `holdfast rebuild`.")))
-    if free < min(LOW_DISK_BYTES, total * LOW_DISK_SHARE):
-        out.append(
-            ("failing", Reason("disk_low", f"{free:,} bytes are free on the disk of the index.", "Free some space."))
-        )
-    for name, job in jobs.items():
-        if job["error"]:
-            out.append(
-                ("failing", Reason(f"job_{name}", f"The last {name} failed: {job['error']}", f"Run `holdfast {name}`."))
-            )
-    return out
-
-
 def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     try:
         entries = index.jobs() if index is not None else {}
     except IndexFault as e:
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         entries = {}
     holders = {h.verb for h in (ws.job_holder(), ws.embed_holder()) if h is not None}
     for name in sorted({"sync", *entries, *(verb for verb in holders if verb)}):
@@ -142,16 +118,6 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
 
 def _time(ns: object) -> str | None:
     return rfc3339(int(str(ns))) if ns else None
-
-
-def _disk(ws: Workspace) -> tuple[int, int]:
-    for path in (ws.directory, ws.state_dir, ws.root):
-        try:
-            st = ws.fs.statvfs(path)
-            return st.f_bavail * st.f_frsize, st.f_blocks * st.f_frsize
-        except OSError:
-            continue
-    raise TruthFault("The disk of the index and of the notes cannot be asked for its free space.")
 
 
 def _descriptors(ws: Workspace) -> dict[str, int]:

@@ -6,13 +6,15 @@ it is needed. A rebuild of the real one is started in the background.
 
 from __future__ import annotations
 
+import json
 import threading
 
 from holdfast.engine.detached import Detached
-from holdfast.engine.sync import scan_into
+from holdfast.engine.sync import STOPPED, scan_into
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexTooNew
 from holdfast.index.base import Index
+from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
 
 
@@ -27,16 +29,27 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
         index = ws.index()
         if index is not None and index.meta("full"):
             return index, "keyword"
+        if index is not None and (stopped := str(index.meta(STOPPED) or "")):
+            degraded.append(_partial(index, stopped))
+            return index, "keyword"
         holder = ws.job_holder()
         if index is not None and holder is not None and (notes := index.counts().notes):
             degraded.append(f"the first sync is under way (pid {holder.pid}): {notes:,} notes so far were searched")
             return index, "keyword"
         reason = "the index is not built yet"
     except HoldfastError as e:
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         reason, rebuild = e.message.rstrip("."), rebuild and not isinstance(e, IndexTooNew)
     degraded.append(f"{reason}; the notes were searched instead")
     return stopgap.index(degraded, rebuild=rebuild), "scan"
+
+
+def _partial(index: Index, stopped: str) -> str:
+    with decoding(index.path):
+        said = json.loads(stopped)
+        notes = index.counts().notes
+        of = "all" if said["left"] is None else f"{notes + int(said['left']):,}"
+        return f"partial: {notes:,} of {of} notes were searched. {said['message']}"
 
 
 class Stopgap:

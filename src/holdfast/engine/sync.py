@@ -11,15 +11,26 @@ import json
 import math
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
+from holdfast.engine.bounds import at_limit, keep_within
 from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
+from holdfast.engine.prune import free, watchdog
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexDamaged, IndexFault, VaultBusy, VaultMissing
+from holdfast.errors import (
+    DiskFull,
+    HoldfastError,
+    IndexDamaged,
+    IndexFault,
+    IndexOverBudget,
+    ResourceFault,
+    VaultBusy,
+    VaultMissing,
+)
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
@@ -31,6 +42,9 @@ from holdfast.results import Ready, ScanReport, Synced
 
 Progress = Callable[[int, int], None]
 """Called with (files brought in so far, files seen so far)."""
+
+STOPPED = "stopped"
+"""Why the index does not hold all notes, and how many are left: JSON, or "" if it does."""
 
 EXPLAINED = 1_000
 RETRIED = 1_000
@@ -85,6 +99,8 @@ def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
         opened, manifest = ws.build()
         try:
             done = _Pass(ws, opened.index, Options(), progress, known).run()
+            if done.stopped is not None:
+                raise done.stopped  # the old one serves, and is complete
             carry_over(ws, _published(ws), opened.index)
         except BaseException:
             opened.close()
@@ -110,7 +126,7 @@ def _published(ws: Workspace) -> Index | None:
     try:
         return ws.index()
     except IndexFault as e:
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         return None
 
 
@@ -120,7 +136,7 @@ def _known_notes(ws: Workspace) -> int:
         index = ws.index()
         return index.counts().notes if index else 0
     except IndexFault as e:
-        ws.count(f"index_{e.kind}")
+        ws.count(f"index_{e.kind}", e)
         return 0
 
 
@@ -132,10 +148,11 @@ def _live_generation(ws: Workspace) -> int:
     return index.generation if index else 0
 
 
-def _note_failure(ws: Workspace, index: Index, error: Exception) -> None:
+def _note_failure(ws: Workspace, index: Index, error: Exception, values: Mapping[str, str | int] | None = None) -> None:
+    ws.log.event("sync_failed", str(error))
     try:
-        index.note_job("sync", str(error), ws.fs.time_ns(), failed=True)
-    except (IndexFault, OSError):
+        index.note_job("sync", str(error), ws.fs.time_ns(), values, failed=True)
+    except (IndexFault, ResourceFault, OSError):
         ws.count("job_record_failed")  # the error itself is on its way to the user
 
 
@@ -160,6 +177,9 @@ class _Pass:
         self.look_ns = ws.fs.time_ns()
         self.is_first = not index.meta("full")
         self.pool: Pool | None = None
+        self.stopped: HoldfastError | None = None
+        """Why the index may not grow any more."""
+        self.has_made_room = False
 
     def run(self) -> Synced:
         index, fs = self.index, self.ws.fs
@@ -182,7 +202,9 @@ class _Pass:
                 fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow, inode_mask=self.ws.inode_mask
             )
             left = self._walk(apply, walk, deadline)
-            if not walk.incomplete and not left:
+            if self.stopped is not None:
+                self._stop(self.stopped, left)
+            elif not walk.incomplete and not left:
                 self._finish(apply, walk)
             return self._report(apply.counts, "first" if self.is_first else "full", walk, left)
         finally:
@@ -223,9 +245,9 @@ class _Pass:
                 pending >= self.config.batch_bytes
                 or len(waiting[True]) + len(waiting[False]) >= self.config.batch_notes
             ):
-                self._bring_in(apply, waiting, walk.files)
+                late += self._bring_in(apply, waiting, walk.files)
                 pending = 0
-        self._bring_in(apply, waiting, walk.files)
+        late += self._bring_in(apply, waiting, walk.files)
         if walk.incomplete:
             if deadline is None:
                 raise VaultMissing(f"The vault {self.ws.root} went away, or cannot be read; nothing was removed.")
@@ -254,14 +276,48 @@ class _Pass:
         for key in found.ignored:
             counts.skip("ignored", key_path(key))
 
-    def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> None:
-        for is_new, part in waiting.items():
-            apply.files(part, is_new=is_new)
+    def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> int:
+        """Bring in what waits; returns how many files were left, because the index may not grow any more."""
+        left = sum(map(len, waiting.values()))
+        if self.stopped is None:
+            left -= self._within_bounds(lambda: self._apply_all(apply, waiting), apply.counts)
+        for part in waiting.values():
             part.clear()
-        if self.is_alone:
-            self.index.flush(self._flush_at())
         if self.progress is not None:
             self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, seen)
+        return left
+
+    def _apply_all(self, apply: Apply, waiting: dict[bool, list[Witness]]) -> None:
+        for is_new, part in waiting.items():
+            while part:
+                # What was brought in is not brought in again if room has to be made in between.
+                batch, part[:] = part[: self.config.batch_notes], part[self.config.batch_notes :]
+                try:
+                    apply.files(batch, is_new=is_new)
+                except (DiskFull, IndexOverBudget):
+                    part[:0] = batch
+                    raise
+        if self.is_alone:
+            self.index.flush(self._flush_at())
+
+    def _within_bounds(self, work: Callable[[], None], counts: Counts) -> int:
+        """Do `work` as far as the budget and the disk allow; returns how many files it dealt with.
+
+        At a limit room is made once; if that does not do, the index stops to grow, and the pass goes on counting.
+        """
+        before = counts.dealt_with
+        for is_last in (not self.is_alone, True):
+            try:
+                keep_within(self.ws, self.index)
+                work()
+                break
+            except (DiskFull, IndexOverBudget) as e:
+                if is_last or self.has_made_room:
+                    self.stopped = at_limit(self.ws, self.index, e)
+                    break
+                self.has_made_room = True
+                free(self.ws, self.index)
+        return counts.dealt_with - before
 
     def _flush_at(self) -> int:
         # While a vault comes in for the first time, whole segments are filled, so that nothing is written twice.
@@ -270,6 +326,10 @@ class _Pass:
     def _is_there(self, walk: Scan) -> bool:
         known = self.known_notes or self.index.counts().notes
         return bool(walk.files or self.options.accept_empty or not known)
+
+    def _stop(self, error: HoldfastError, left: int | None) -> None:
+        """Keep for others why the index is not complete: they say so in each answer."""
+        _note_failure(self.ws, self.index, error, {STOPPED: json.dumps({"message": error.message, "left": left})})
 
     def _finish(self, apply: Apply, walk: Scan) -> None:
         self._scrub(apply)
@@ -281,9 +341,12 @@ class _Pass:
             "grain_ns": self._observed_grain(),
             "full": 1,
             "proven_at_ns": self.look_ns,
+            STOPPED: "",
         }
         self.index.note_job("sync", "", done_ns, values)
         self.index.vectors.remember_ready()
+        if self.is_alone and self.index.path != ":memory:":
+            watchdog(self.ws, self.index)
         if self.is_first:
             self.index.checkpoint()
 
@@ -367,7 +430,8 @@ class _Pass:
             notes=counted.notes, chunks=counted.chunks, vectors=self._ready(counted.chunks), seconds=round(seconds, 4),
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
-            generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(dict.fromkeys(explained)),
+            generation=self.index.generation, seq=counted.seq, behind=left, stopped=self.stopped,
+            explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip
 
 

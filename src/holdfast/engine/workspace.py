@@ -16,6 +16,7 @@ from typing import TypeVar
 from holdfast.config import Config, load
 from holdfast.embed.base import Embedder
 from holdfast.embed.choose import Settings, make
+from holdfast.engine.log import Log
 from holdfast.engine.record import reading_identity
 from holdfast.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ from holdfast.errors import (
     IndexFault,
     NotFound,
     ResourceFault,
+    TruthFault,
     UserError,
     VaultBusy,
     VaultMissing,
@@ -37,6 +39,7 @@ from holdfast.index.generations import Generations, Manifest, OpenIndex, index_d
 from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
+ROOM_BYTES = 2 << 20
 
 T = TypeVar("T")
 
@@ -64,6 +67,7 @@ class Workspace:
         self._has_embedder = False
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}
+        self.log = Log(fs, f"{self.state_dir}/logs/{self.directory.rpartition('/')[2]}.jsonl")
         # The last look of this process, for threads that ask at once (look.py).
         self._turn = threading.Lock()
         self._embedding = threading.Lock()
@@ -132,11 +136,32 @@ class Workspace:
             raise UserError("The vault is closed.", hint="Open it again with Vault.open.")
         with self._guard:
             stamp = self.generations.stamp()
-            if self._open is not None and self._open.stamp != stamp:
+            if self._open is not None and (self._open.stamp != stamp or self._may_share(self._open)):
                 self._open = None  # whoever is reading it keeps it open
             if self._open is None and stamp is not None:
                 self._open = self._system(self.generations.open)
             return self._open.index if self._open else None
+
+    def _may_share(self, opened: OpenIndex) -> bool:
+        """Whether an index that is open for this process alone need not be so any more: there is room again."""
+        return opened.index.is_alone and self.disk()[0] > ROOM_BYTES
+
+    def disk(self) -> tuple[int, int]:
+        """(free bytes, all bytes) of the disk of the index, or of the nearest folder that is there."""
+        for path in (self.directory, self.state_dir, self.root):
+            try:
+                st = self.fs.statvfs(path)
+                return st.f_bavail * st.f_frsize, st.f_blocks * st.f_frsize
+            except OSError:
+                continue
+        raise TruthFault("The disk of the index and of the notes cannot be asked for its free space.")
+
+    def discard(self) -> None:
+        """Remove the published index, which the notes can build anew. Needs the job lock."""
+        self.prove_vault()
+        with self._guard:
+            self._open = None
+            self._system(self.generations.discard)
 
     def writable_index(self) -> Index:
         """The published index, made anew where there is none or it is unusable. Needs the job lock."""
@@ -162,6 +187,7 @@ class Workspace:
 
     def set_aside(self, reason: str) -> None:
         """Move the published index into quarantine; the next writer builds a new one."""
+        self.log.event("index_set_aside", reason)
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.set_aside(reason))
@@ -235,9 +261,11 @@ class Workspace:
             self.count("job_lock_unreadable")
             return None
 
-    def count(self, name: str) -> None:
-        """A caught error that `status` shows."""
+    def count(self, name: str, error: Exception | None = None) -> None:
+        """A caught error that `status` shows; with what it was, for the log."""
         self.counters[name] = self.counters.get(name, 0) + 1
+        if error is not None:
+            self.log.event(name, str(error))
 
     def _system(self, call: Callable[[], T]) -> T:
         try:

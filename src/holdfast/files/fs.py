@@ -74,6 +74,10 @@ class FileSystem:
         """A descriptor for reading and writing a small file of ours, created if missing."""
         return os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC | _NOFOLLOW, 0o666)
 
+    def open_append(self, path: str) -> int:
+        """A descriptor for adding lines to the end of a file of ours, created if missing."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC | _NOFOLLOW, 0o600)
+
     def fstat(self, fd: int) -> os.stat_result:
         return os.fstat(fd)
 
@@ -225,6 +229,15 @@ class FileSystem:
         import resource
 
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def raise_open_files_limit(self, wanted: int) -> None:
+        """Let this process have `wanted` descriptors, or as many as its hard limit allows; it never has fewer."""
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()

@@ -203,8 +203,11 @@ class Index(Protocol):
     def find_similar(self, digests: Iterable[bytes], share: float) -> list[FileRow]:
         """Notes of which at least `share` of the given chunk digests are chunks, best first."""
 
-    def begin(self) -> AbstractContextManager[Tx]:
-        """One transaction: committed whole at the end of the block, or not at all."""
+    def begin(self, *, grows: bool = True) -> AbstractContextManager[Tx]:
+        """One transaction: committed whole at the end of the block, or not at all.
+
+        One that takes out more than it puts in (`grows` is False) may use room that others may not.
+        """
 
     def flush(self, at_least: int = 0) -> None:
         """Make postings of what was written if it has `at_least` chunks. Only for the holder of the job lock."""
@@ -214,6 +217,15 @@ class Index(Protocol):
 
     def checkpoint(self) -> None:
         """Give back the space of what was logged."""
+
+    def limit(self, database_bytes: int, wal_bytes: int) -> None:
+        """Let the index grow to so many bytes, and its log; from there on writes that grow raise IndexOverBudget."""
+
+    def space(self) -> tuple[int, int]:
+        """(bytes that are kept free in the index for later, bytes of its log): what `shrink` may give back."""
+
+    def shrink(self) -> None:
+        """Give back what is kept free, and the log's space, in small steps."""
 
     def signals(self, search: Search) -> Signals: ...
 

@@ -23,8 +23,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
-from holdfast.files.fs import FileSystem
+from holdfast.errors import (
+    ConfigError,
+    DiskFull,
+    IndexDamaged,
+    IndexFault,
+    IndexForeign,
+    IndexTooNew,
+    ResourceFault,
+    VaultMissing,
+)
+from holdfast.files.fs import TEMP_PREFIX, FileSystem
 from holdfast.index.sqlite.db import SCHEMA, create
 from holdfast.index.sqlite.store import SqliteIndex
 
@@ -32,6 +41,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 KEPT = 2
 
+_SUFFIXES = (".vec", ".db-shm", ".db-wal", ".db", ".lock")
 _GENERATION = re.compile(r"gen-(\d{6})\b")
 _NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 """What says nothing about the index: an index is set aside for damage only."""
@@ -197,12 +207,22 @@ class Generations:
             try:
                 if not _exists(self.fs, path + ".db"):
                     raise IndexDamaged(f"The index {path}.db is missing.")
-                index = SqliteIndex(path + ".db", manifest.generation, manifest.database)
+                index = self._open_database(path + ".db", manifest)
             except BaseException:
                 self.fs.close(lock)
                 raise
             return OpenIndex(index, stamp, partial(self.fs.close, lock))
         raise IndexDamaged(f"The manifest in {self.directory} does not stand still.")
+
+    def _open_database(self, path: str, manifest: Manifest) -> SqliteIndex:
+        try:
+            return SqliteIndex(path, manifest.generation, manifest.database)
+        except DiskFull as full:
+            # Not a byte free: even reading needs shared memory that cannot be had. Alone, it can be read.
+            try:
+                return SqliteIndex(path, manifest.generation, manifest.database, alone=True)
+            except (ResourceFault, IndexFault):
+                raise full from None
 
     def _check(self, manifest: Manifest) -> None:
         if manifest.vault != self._vault or (not self._vault and manifest.root != self._root):
@@ -269,18 +289,20 @@ class Generations:
 
     def drop_old(self, live: int) -> int:
         """Remove generations other than `live` that nobody has open; returns the bytes freed."""
-        freed = 0
-        numbers = {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
-        for number in sorted(numbers - {live}):
-            fd = self.fs.open_lock(self._path(number) + ".lock")
-            try:
-                if not self.fs.flock(fd, exclusive=True):
-                    continue
-                for suffix in (".vec", ".db-shm", ".db-wal", ".db", ".lock"):
-                    freed += self._remove(self._path(number) + suffix)
-            finally:
-                self.fs.close(fd)
-        return freed
+        return sum(self.drop(number) for number in sorted(self._numbers() - {live}))
+
+    def drop(self, number: int) -> int:
+        """Remove a generation unless somebody has it open; returns the bytes freed."""
+        fd = self.fs.open_lock(self._path(number) + ".lock")
+        try:
+            if not self.fs.flock(fd, exclusive=True):
+                return 0
+            return sum(self._remove(self._path(number) + suffix) for suffix in _SUFFIXES)
+        finally:
+            self.fs.close(fd)
+
+    def _numbers(self) -> set[int]:
+        return {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
 
     def _remove(self, path: str) -> int:
         try:
@@ -292,28 +314,79 @@ class Generations:
 
     def size(self) -> tuple[int, int]:
         """(bytes allocated on disk, number of files) of everything in the index directory."""
-        total = count = 0
-        stack = [self.directory]
+        found = self.files()
+        return sum(size for _, size in found), len(found)
+
+    def files(self) -> list[tuple[str, int]]:
+        """(path below the index directory, bytes allocated on disk) of every file in it that can be seen."""
+        out: list[tuple[str, int]] = []
+        stack = [""]
         while stack:
-            path = stack.pop()
+            below = stack.pop()
             try:
-                entries = self.fs.scandir(path)
+                entries = self.fs.scandir(f"{self.directory}/{below}")
             except OSError:
                 continue  # gone, or it may not be asked: what is reported then is what could be seen
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    stack.append(f"{path}/{entry.name}")
+                    stack.append(f"{below}{entry.name}/")
                     continue
                 try:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    count += 1
+                    out.append((below + entry.name, entry.stat(follow_symlinks=False).st_blocks * 512))
                 except OSError:
                     continue
-        return total, count
+        return out
+
+    def live_name(self) -> str:
+        """How the files of the published generation begin; "" if there is none, or none that can be told."""
+        try:
+            manifest = read_manifest(self.fs, self.directory)
+        except (IndexFault, OSError):
+            return ""
+        return f"gen-{manifest.generation:06d}" if manifest is not None else ""
+
+    def old(self) -> list[tuple[int, int]]:
+        """(number, bytes) of generations that are not published, where that can be told."""
+        live = self.live_name()
+        sizes: dict[int, int] = {}
+        for name, size in self.files() if live else ():
+            if (m := _GENERATION.match(name)) and not name.startswith(live):
+                sizes[int(m[1])] = sizes.get(int(m[1]), 0) + size
+        return sorted(sizes.items())
+
+    def aside(self) -> list[tuple[str, int]]:
+        """(stamp, bytes) of what is in quarantine, oldest first."""
+        sizes: dict[str, int] = {}
+        for name, size in self.files():
+            if name.startswith("quarantine/"):
+                stamp = name.partition("/")[2][:20]
+                sizes[stamp] = sizes.get(stamp, 0) + size
+        return sorted(sizes.items())
+
+    def drop_aside(self, stamp: str) -> None:
+        """Remove what was set aside under this stamp."""
+        home = f"{self.directory}/quarantine"
+        for name in _names(self.fs, home):
+            if name[:20] == stamp:
+                self.fs.unlink(f"{home}/{name}")
+
+    def unfinished(self) -> list[tuple[str, int]]:
+        """(name, bytes) of files in the making; whoever made them must be known to be gone."""
+        return [(name, size) for name, size in self.files() if name.startswith(TEMP_PREFIX)]
+
+    def remove(self, name: str) -> None:
+        """Remove one file of the directory."""
+        self._remove(f"{self.directory}/{name}")
+
+    def discard(self) -> None:
+        """Remove the published generation, and its manifest first: a reader then finds none, never a wrong one."""
+        live = self.live_name()
+        self._remove(f"{self.directory}/{MANIFEST}")
+        if live:
+            self.drop(int(live[4:]))
 
     def _next_number(self) -> int:
-        names = [e.name for e in self.fs.scandir(self.directory)]
-        return max((int(m[1]) for n in names if (m := _GENERATION.match(n))), default=0) + 1
+        return max(self._numbers(), default=0) + 1
 
     def _path(self, number: int) -> str:
         return f"{self.directory}/gen-{number:06d}"

@@ -28,6 +28,8 @@ from holdfast.errors import (
 APPLICATION_ID = 0x484F4C44  # "HOLD"
 SCHEMA = 3
 BUSY_MS = 10_000
+ALONE_BUSY_MS = 250
+PAGE_BYTES = 4096
 WAL_PAGES = 500
 WAL_KEEP_BYTES = 4 << 20
 CACHE_KIB = 2_048
@@ -103,14 +105,21 @@ def _at_file_limit() -> FileLimit | None:
     return None
 
 
-def connect(path: str, *, create: bool = False) -> apsw.Connection:
-    """A connection with our settings; raises apsw errors."""
+def connect(path: str, *, create: bool = False, alone: bool = False) -> apsw.Connection:
+    """A connection with our settings; raises apsw errors.
+
+    `alone`: nobody else can open the database meanwhile, and no shared memory is needed. On a disk without a free byte
+    it is the only way to read one (faults.md, fact 1).
+    """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     db = apsw.Connection(path, flags=flags)
     try:
-        db.set_busy_timeout(BUSY_MS)
+        db.set_busy_timeout(ALONE_BUSY_MS if alone else BUSY_MS)
+        if alone:
+            db.pragma("locking_mode", "EXCLUSIVE")
         if create:
-            db.pragma("page_size", 4096)
+            db.pragma("page_size", PAGE_BYTES)
+            db.pragma("auto_vacuum", 2)  # incremental: free pages can be given back a few at a time (shrink)
         # No checksum or cell check can prove an index; these only keep a damaged file from crashing the process.
         db.pragma("trusted_schema", 0)
         db.pragma("cell_size_check", 1)
@@ -169,8 +178,8 @@ def verify(db: apsw.Connection, path: str, database_id: str) -> None:
         return
     pages, size = db.pragma("page_count"), db.pragma("page_size")
     # With an empty WAL the file must hold every page that its header counts.
-    wal = _size(path + "-wal")
-    if not wal and _size(path) < pages * size:
+    wal = file_size(path + "-wal")
+    if not wal and file_size(path) < pages * size:
         raise IndexDamaged(f"The index {path} is cut short.")
 
 
@@ -190,7 +199,7 @@ def add_totals(db: apsw.Connection, changes: Mapping[str, int]) -> None:
         db.executemany("update total set value = value + ? where name = ?", moved)
 
 
-def _size(path: str) -> int:
+def file_size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:

@@ -23,6 +23,7 @@ from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
 from holdfast.index.sqlite.detail import chunk_rows
+from holdfast.index.sqlite.room import Writer, shrink, space
 from holdfast.index.sqlite.vector_store import SqliteVectors
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
@@ -43,13 +44,17 @@ _LINK = "select note, line, target, name, heading, block, embed, relative, relat
 class SqliteIndex:
     """See index.base.Index."""
 
-    def __init__(self, path: str, generation: int, database_id: str) -> None:
-        """Open the database; raises IndexDamaged if it is not the one that the manifest names, or not whole."""
+    def __init__(self, path: str, generation: int, database_id: str, *, alone: bool = False) -> None:
+        """Open the database; raises IndexDamaged if it is not the one that the manifest names, or not whole.
+
+        `alone` opens it for reading on a disk without a free byte; nobody else can open it meanwhile.
+        """
         self._init(path, generation)
-        self._writer: apsw.Connection | None = None
+        self.is_alone = alone
+        self._writer = Writer(path, is_barred=alone)
         with translated(path):
             self._file = identity(path)
-            self._db = connect(path)
+            self._db = connect(path, alone=alone)
             try:
                 verify(self._db, path, database_id)
             except BaseException:
@@ -67,7 +72,7 @@ class SqliteIndex:
         index = cls.__new__(cls)
         index._db = connect(":memory:")
         prepare(index._db, "")
-        index._writer = index._db
+        index._writer = Writer(":memory:", index._db)
         index._init(":memory:", 0)
         index._writing = index._reading
         return index
@@ -79,13 +84,13 @@ class SqliteIndex:
         self._corpus: Corpus | None = None
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
+        self.is_alone = False
         self.vectors = SqliteVectors(weakref.proxy(self), path)
 
     def close(self) -> None:
         with self._reading, self._writing:
             self._db.close()
-            if self._writer is not None:
-                self._writer.close()
+            self._writer.close()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -108,10 +113,10 @@ class SqliteIndex:
             yield self._db
 
     @contextmanager
-    def writing(self) -> Iterator[apsw.Connection]:
-        """The connection that writes, for the time of one call."""
+    def writing(self, *, grows: bool = True) -> Iterator[apsw.Connection]:
+        """The connection that writes, for the time of one call; what does not grow may use the room kept for it."""
         with self._writing, decoding(self.path), translated(self.path):
-            yield self._write_db()
+            yield self._writer.connection(grows=grows)
 
     def _all(self, sql: str, values: Sequence[object] = (), kinds: str = "") -> list[Any]:
         """All rows; fetched before the call returns, so that no statement keeps a lock.
@@ -181,8 +186,12 @@ class SqliteIndex:
     # Writing
 
     @contextmanager
-    def begin(self) -> Iterator[SqliteTx]:
-        with self._writing, translated(self.path), SqliteTx(self._write_db(), self.path, self._terms) as tx:
+    def begin(self, *, grows: bool = True) -> Iterator[SqliteTx]:
+        with (
+            self._writing,
+            translated(self.path),
+            SqliteTx(self._writer.connection(grows=grows), self.path, self._terms) as tx,
+        ):
             yield tx
 
     def flush(self, at_least: int = 0) -> None:
@@ -193,7 +202,7 @@ class SqliteIndex:
 
     def sweep(self) -> None:
         """Delete what a build that died left behind. Only for the holder of the job lock."""
-        with self.writing() as db:
+        with self.writing(grows=False) as db:
             postings.sweep(db)
 
     def discard_postings(self) -> None:
@@ -201,13 +210,22 @@ class SqliteIndex:
             postings.discard(db)
 
     def checkpoint(self) -> None:
-        with self._writing, translated(self.path):
-            self._write_db().wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        with self.writing(grows=False) as db:
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def _write_db(self) -> apsw.Connection:
-        if self._writer is None:
-            self._writer = connect(self.path)
-        return self._writer
+    # Size
+
+    def limit(self, database_bytes: int, wal_bytes: int) -> None:
+        with self._writing:
+            self._writer.limit(database_bytes, wal_bytes)
+
+    def space(self) -> tuple[int, int]:
+        with self.reading() as db:
+            return space(db, self.path)
+
+    def shrink(self) -> None:
+        with self.writing(grows=False) as db:
+            shrink(db)
 
     # Asking
 
@@ -331,10 +349,8 @@ class SqliteIndex:
 
     def put_meta(self, values: Mapping[str, str | int]) -> None:
         """Keep small facts about the index itself."""
-        with self._writing, translated(self.path):
-            db = self._write_db()
-            with db:
-                db.executemany("insert or replace into meta values (?,?)", list(values.items()))
+        with self.writing(grows=False) as db, db:
+            db.executemany("insert or replace into meta values (?,?)", list(values.items()))
 
     def note_job(
         self, job: str, message: str, at_ns: int, values: Mapping[str, str | int] | None = None, *, failed: bool = False

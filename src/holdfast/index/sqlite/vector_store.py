@@ -31,7 +31,7 @@ class Connections(Protocol):
 
     def reading(self) -> AbstractContextManager[apsw.Connection]: ...
 
-    def writing(self) -> AbstractContextManager[apsw.Connection]: ...
+    def writing(self, *, grows: bool = True) -> AbstractContextManager[apsw.Connection]: ...
 
 
 class SqliteVectors:
@@ -65,7 +65,7 @@ class SqliteVectors:
         return id_
 
     def switch(self, embedder: int) -> None:
-        with self._open.writing() as db:
+        with self._open.writing(grows=False) as db:
             vectors.switch(db, embedder)
 
     def put(self, embedder: int, rows: Sequence[VectorRow]) -> int:
@@ -81,7 +81,7 @@ class SqliteVectors:
             return vectors.orphans(db, embedder)
 
     def drop_orphans(self, embedder: int) -> int:
-        with self._open.writing() as db:
+        with self._open.writing(grows=False) as db:
             return vectors.drop_orphans(db, embedder)
 
     def lacking_notes(self, embedder: int) -> list[int]:
@@ -126,7 +126,7 @@ class SqliteVectors:
         live = self.live()
         if live is not None:
             self.ready(live.id)
-            with self._open.writing() as db:
+            with self._open.writing(grows=False) as db:
                 stored = first(db, "select value from meta where key = 'ready'")
                 if self._ready and (stored is None or stored[0] != self._ready):
                     db.execute("insert or replace into meta values ('ready', ?)", (self._ready,))
