@@ -200,6 +200,7 @@ def add_totals(db: apsw.Connection, changes: Mapping[str, int]) -> None:
 
 
 def file_size(path: str) -> int:
+    """Its bytes; 0 if it is not there."""
     try:
         return os.stat(path).st_size
     except OSError:
