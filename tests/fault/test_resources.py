@@ -40,8 +40,12 @@ def limited(place: Place, name: str, limit: int, *args: str) -> subprocess.Compl
 def test_sixty_four_descriptors_are_enough(place: Place) -> None:
     for args in (["sync", "--json"], ["recall", "tomatoes", "--json"], ["rebuild", "--json"], ["status", "--json"]):
         done = limited(place, "RLIMIT_NOFILE", 64, *args)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)
+        said = json.loads(done.stdout)
+        if args[0] == "status":
+            assert done.returncode == 3
+            assert [r["code"] for r in said["reasons"]] == ["descriptors_few"]
+        else:
+            assert done.returncode == 0, done.stderr
     assert_equals_a_rebuild(place)
 
 

@@ -180,6 +180,8 @@ class _Pass:
         self.stopped: HoldfastError | None = None
         """Why the index may not grow any more."""
         self.has_made_room = False
+        self.is_kept = index.generation > 0
+        """An index in memory takes no room on any disk."""
 
     def run(self) -> Synced:
         index, fs = self.index, self.ws.fs
@@ -308,7 +310,8 @@ class _Pass:
         before = counts.dealt_with
         for is_last in (not self.is_alone, True):
             try:
-                keep_within(self.ws, self.index)
+                if self.is_kept:
+                    keep_within(self.ws, self.index)
                 work()
                 break
             except (DiskFull, IndexOverBudget) as e:
@@ -345,7 +348,7 @@ class _Pass:
         }
         self.index.note_job("sync", "", done_ns, values)
         self.index.vectors.remember_ready()
-        if self.is_alone and self.index.path != ":memory:":
+        if self.is_alone and self.is_kept:
             watchdog(self.ws, self.index)
         if self.is_first:
             self.index.checkpoint()
