@@ -131,10 +131,11 @@ class MemoryTx:
             self._state.notes.pop(known[1], None)
         self._state.aside.pop(key, None)
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int, digest: bytes = b"") -> None:
         before = self._state.aside.get(key)
         since = before.at_ns if before and before.reason == reason else at_ns
-        self._state.aside[key] = Aside(key, reason, since, before.tries + 1 if before else 1, retry_ns)
+        tries = before.tries + 1 if before and before.digest == digest else 1
+        self._state.aside[key] = Aside(key, reason, since, tries, retry_ns, digest)
 
     def release(self, key: bytes) -> None:
         self._state.aside.pop(key, None)

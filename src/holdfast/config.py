@@ -35,6 +35,11 @@ class Config:
     look_ms: int = 300
     move_share: float = 0.6
 
+    # Notes that could do harm are parsed in a process of their own (engine/apart.py).
+    isolate_bytes: int = 256 * 1024  # and all that are larger
+    note_timeout_s: float = 10.0
+    slot_bytes: int = 1024 * MIB  # of its address space
+
     # Index
     index_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 1.5 x the vectors' + 64 MiB
     overlay_chunks: int = 1_500

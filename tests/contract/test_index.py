@@ -460,14 +460,14 @@ class TestIndex:
         a, b = sort_key("a.md"), sort_key("b.md")
         both.write(
             lambda tx: tx.quarantine(a, "first", 1, 10),
-            lambda tx: tx.quarantine(b, "second", 2, 20),
+            lambda tx: tx.quarantine(b, "second", 2, 20, b"digest"),
             lambda tx: tx.quarantine(a, "again", 3, 30),
         )
-        assert both.real.quarantined(9) == [Aside(a, "again", 3, 2, 30), Aside(b, "second", 2, 1, 20)]
-        assert both.real.quarantined(1) == [Aside(a, "again", 3, 2, 30)]
+        assert both.real.quarantined(9) == [Aside(a, "again", 3, 2, 30, b""), Aside(b, "second", 2, 1, 20, b"digest")]
+        assert both.real.quarantined(1) == [Aside(a, "again", 3, 2, 30, b"")]
         assert both.real.counts().quarantined == 2
         both.write(lambda tx: tx.quarantine(a, "again", 4, 40))
-        assert both.real.aside(a) == Aside(a, "again", 3, 3, 40), "since when it is so stays"
+        assert both.real.aside(a) == Aside(a, "again", 3, 3, 40, b""), "since when it is so stays"
         assert both.real.aside(sort_key("z.md")) is None
         assert both.real.due(19, 9) == []
         assert [x.key for x in both.real.due(40, 9)] == [b, a]
@@ -475,11 +475,22 @@ class TestIndex:
         both.write(lambda tx: tx.release(b), lambda tx: tx.replace_note(witness("a.md"), 0, note("ant")))
         assert both.real.quarantined(9) == []
         both.write(lambda tx: tx.quarantine(a, "cut", 4, 5), lambda tx: tx.move_file(a, witness("c.md"), 0))
-        assert both.real.quarantined(9) == [Aside(sort_key("c.md"), "cut", 4, 1, 5)]
+        assert both.real.quarantined(9) == [Aside(sort_key("c.md"), "cut", 4, 1, 5, b"")]
         both.put("d.md", note("bee"), id_=both.real.file_row(sort_key("c.md")).id)
         assert both.real.quarantined(9) == []
         both.write(lambda tx: tx.quarantine(b, "gone", 5, 6), lambda tx: tx.delete_file(b))
         assert both.real.quarantined(9) == []
+
+    def test_other_bytes_are_tried_as_often_as_the_first_ones(self, both: Both) -> None:
+        a = sort_key("a.md")
+        tries = []
+        for n, digest in enumerate([b"one", b"one", b"two", b"two", b"two", b"", b"one"]):
+            both.write(lambda tx, n=n, digest=digest: tx.quarantine(a, "bad", n, n + 1, digest))
+            aside = both.real.aside(a)
+            assert aside is not None
+            assert (aside.digest, aside.retry_ns, aside.at_ns) == (digest, n + 1, 0)
+            tries.append(aside.tries)
+        assert tries == [1, 2, 1, 2, 3, 1, 1]
 
     def test_lists_are_in_path_order_and_page(self, both: Both) -> None:
         for path in ("b.md", "a/x.md", "a/b/y.md", "a.md", "ab/x.md"):

@@ -30,6 +30,7 @@ SEAM = [
     "fd_path",
     "pread",
     "write",
+    "pwrite",
     "truncate",
     "fsync",
     "close",
@@ -60,7 +61,7 @@ class Fault:
     kill_after: bool = False
     sleep_s: float = 0.0
     short: int | None = None
-    """`pread` and `write` of at most so many bytes."""
+    """`pread`, `write` and `pwrite` of at most so many bytes."""
     hook: Callable[[], None] | None = None
     seen: int = 0
 
@@ -175,6 +176,11 @@ class FaultyFS(FileSystem):
     def write(self, fd: int, data: bytes | memoryview) -> int:
         part = data[: self.shortened("write", len(data))]
         taken: int = self.step("write", self._paths.get(fd, ""), lambda: os.write(fd, part))
+        return taken
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        part = data[: self.shortened("pwrite", len(data))]
+        taken: int = self.step("pwrite", self._paths.get(fd, ""), lambda: os.pwrite(fd, part, offset))
         return taken
 
     def monotonic_ns(self) -> int:

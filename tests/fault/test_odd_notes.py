@@ -233,11 +233,11 @@ class Poison:
     """A parser that fails for some notes, in some way."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from holdfast.engine import apply
+        from holdfast.engine import apart
 
-        self.real = apply.read_note
+        self.real = apart.read_record
         self.fails: dict[str, type[Exception]] = {}
-        monkeypatch.setattr(apply, "read_note", self)
+        monkeypatch.setattr(apart, "read_record", self)
 
     def __call__(self, data: bytes, path: str, *rest: Any) -> Any:
         if path in self.fails:
@@ -252,9 +252,9 @@ def test_a_poisonous_note_is_set_aside_and_others_go_on(
     poison = Poison(monkeypatch)
     place.put("bad.md", "# Bad\n\nzebra\n")
     poison.fails["bad.md"] = error
-    for _ in range(2):
+    for tried in (1, 0):  # the same bytes are not tried again at once
         done = place.sync()
-        assert (done.notes, done.quarantined, done.skipped["parser_failed"]) == (5, 1, 1)
+        assert (done.notes, done.quarantined, done.skipped.get("parser_failed", 0)) == (5, 1, tried)
     assert found(place, "zebra") == []
     assert found(place, "tomatoes")
     with place.open() as vault:
@@ -262,7 +262,7 @@ def test_a_poisonous_note_is_set_aside_and_others_go_on(
         assert newest["path"] == "bad.md"
         assert error.__name__ in newest["reason"]
     poison.fails.clear()
-    done = place.sync()
+    done = place.sync(checksum=True)
     assert (done.notes, done.quarantined) == (6, 0)
     assert found(place, "zebra") == ["bad.md"]
     assert_equals_a_rebuild(place)
@@ -279,7 +279,7 @@ def test_a_note_that_turns_poisonous_never_shows_what_it_no_longer_says(
     place.sync()
     assert not [h for h in place.recall("zebra").hits if h.text and "zebra" in h.text]
     poison.fails.clear()
-    place.sync()
+    place.sync(checksum=True)
     assert found(place, "yak") == ["bad.md"]
     assert found(place, "zebra") == []
     assert_equals_a_rebuild(place)

@@ -7,20 +7,22 @@ what is not is stored with the time of the look (`racy_ns`) and read again by th
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from holdfast.engine.apart import Apart, Late, Trial
 from holdfast.engine.diff import is_note_key
-from holdfast.engine.record import Note, make_record, read_note, unread_record
+from holdfast.engine.journal import Journal
+from holdfast.engine.record import unread_record
+from holdfast.engine.slot import SlowError
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
-from holdfast.files.wide import Pool
-from holdfast.index.base import FileRow, Index, Tx
+from holdfast.files.wide import Pool, each
+from holdfast.index.base import NEVER_NS, FileRow, Index, NoteRecord, Tx
 from holdfast.model import Witness, key_path, show_path
 
 A = TypeVar("A")
@@ -32,9 +34,6 @@ MOVED_TOGETHER = 4
 
 RETRY_S = (60, 300, 3_600, 86_400)
 """How long a note that was set aside waits for the next try, by how often it was tried; the last holds from then on."""
-
-NEVER_NS = (1 << 63) - 1
-"""The time of the next try where only another content, or another limit, can help."""
 
 
 @dataclass(slots=True)
@@ -79,20 +78,28 @@ class _Item:
     body: notes.NoteBytes | None = None
     problem: NoteError | None = None
     gone: bool = False
-    parsed: Note | None = None
+    record: NoteRecord | None = None
+    cut: str = ""
     old: FileRow | None = None
+    is_put_off: bool = False
+    is_due: bool = False
+    """Though it failed, it is to be tried again at once."""
 
 
 class Apply:
-    """Applies differences to `index`. `known_grain_ns`: the grain of file times, 0 if unknown; `pool` reads abreast."""
+    """Applies differences to `index`. `known_grain_ns`: the grain of file times, 0 if unknown; `pool` reads abreast.
 
-    def __init__(self, ws: Workspace, index: Index, known_grain_ns: int, pool: Pool | None) -> None:
-        self._fs, self._root, self._config, self._index = ws.fs, ws.root, ws.config, index
+    What could hold up others is not waited for: it goes into `late` (engine/late.py).
+    """
+
+    def __init__(self, ws: Workspace, index: Index, known_grain_ns: int, pool: Pool | None, journal: Journal) -> None:
+        self._fs, self._root, self._config, self._index, self._count = ws.fs, ws.root, ws.config, index, ws.count
         self._inode_mask, self._grain_ns, self.pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
-        # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
-        self._aside = {x.key for x in index.quarantined(sys.maxsize)}
+        self._journal, self._apart = journal, Apart(ws, index, journal)
         self.counts = Counts()
+        self.late: list[Late] = []
+        self.set_aside: set[bytes] = set()
         self.checksum = False
 
     def files(self, witnesses: Iterable[Witness], *, is_new: bool) -> None:
@@ -112,7 +119,7 @@ class Apply:
         for row in self._index.find_moved(files[0]):
             old = row.witness[0][: -len(files[0][0][start:])]
             expected = [(old + w[0][start:], *w[1:]) for w in files]
-            if old == prefix or not self._aside.isdisjoint(w[0] for w in expected):
+            if old == prefix or not self._apart.aside.keys().isdisjoint(w[0] for w in expected):
                 continue
             if self._index.file_range(old) == expected and self._is_absent(_directory_key(old)):
                 with self._index.begin() as tx:
@@ -166,6 +173,26 @@ class Apply:
         if batch:
             yield batch
 
+    def one(self, late: Late, trial: Trial) -> bool:
+        """Bring in a file that was put off, by itself; whether it did not fail."""
+        look_ns = self._fs.time_ns()
+        item = _Item(late.witness, None if late.is_new else self._index.file_row(late.witness[0]), old=late.old)
+        self._journal.begin()  # in a slot it harms nobody
+        self.counts.files_read += self._read(item).body is not None
+        if trial.untried:
+            item.problem, item.is_due = NoteMalformed(trial.untried), True
+        else:
+            self._look_closer(item, late.is_new, look_ns, trial)
+        self._journal.begin(late.witness[0], is_trial=True)
+        with self._index.begin() as tx:
+            self._store(tx, item, look_ns)
+        self._journal.settle(late.witness[0])
+        if item.problem is not None and late.old is not None:
+            # It cannot be told any more that it moved: what it was is gone.
+            self.counts.moved_from.discard(late.old.witness[0])
+            self.remove([late.old.witness[0]])
+        return item.problem is None
+
     def _apply(self, batch: list[Witness], is_new: bool) -> None:
         look_ns = self._fs.time_ns()
         self._grain_ns = self._grain_ns or grain_ns(w[3] for w in batch)
@@ -174,20 +201,24 @@ class Apply:
             for item in items:
                 item.old = self._moved_by_stat(item.witness)
         reading = [x for x in items if x.old is None and is_note_key(x.witness[0])]
+        self._journal.begin(*(x.witness[0] for x in reading))
         for item in self.each(reading, self._read):
             self.counts.files_read += item.body is not None
         for item in reading:
-            self._look_closer(item, is_new)
+            self._look_closer(item, is_new, look_ns)
+        storing = [item for item in items if not item.is_put_off]
         before = self.counts.numbers()
         try:
             with self._index.begin() as tx:
-                for item in items:
+                for item in storing:
                     self._store(tx, item, look_ns)
         except BaseException:
             # Nothing of it was stored.
             self.counts.take_back(before)
             self.counts.moved_from -= {item.old.witness[0] for item in items if item.old is not None}
             raise
+        for item in storing:
+            self._journal.settle(item.witness[0])
 
     def _read(self, item: _Item) -> _Item:
         path = key_path(item.witness[0])
@@ -202,31 +233,42 @@ class Apply:
             item.problem = e
         return item
 
-    def _look_closer(self, item: _Item, is_new: bool) -> None:
-        """Parse what was read, unless its bytes are known; find out whether it is an old note under a new name."""
-        body, known = item.body, item.known
-        if body is None:
+    def _look_closer(self, item: _Item, is_new: bool, look_ns: int, trial: Trial | None = None) -> None:
+        """Parse what was read, unless its bytes are known; find out whether it is an old note under a new name.
+
+        Without a `trial`, a note that others should not wait for is put off.
+        """
+        body, known, key = item.body, item.known, item.witness[0]
+        if body is None or (not (trial and trial.is_forced) and self._apart.is_waiting(key, body.digest, look_ns)):
             return
-        if known is not None and known.digest == body.digest and known.witness[0] not in self._aside:
+        if known is not None and known.digest == body.digest and key not in self._apart.aside:
             return
-        path = key_path(item.witness[0])
+        path = key_path(key)
         try:
-            item.parsed = read_note(body.data, path, self._config.chunk_tokens)
-        except Exception as e:  # noqa: BLE001 - a note that breaks the parser is counted and set aside; the rest goes on
-            self.counts.skip("parser_failed", path)
-            item.problem = NoteMalformed(f"{show_path(path)} could not be parsed: {type(e).__name__}: {e}.")
-            return
+            item.record, item.cut = self._apart.read(body.data, path, key, body.digest, trial)
+        except SlowError:
+            if trial is None:
+                item.is_put_off = True
+                old = self._take(self._index.find_digest(body.digest)) if is_new and self._may_move else None
+                self.late.append(Late(item.witness, is_new, old))
+                return
+            item.is_due = trial.is_brief
+            item.problem = NoteMalformed(f"Parsing {show_path(path)} took more than {trial.limit_s:g} s.")
+        except NoteMalformed as e:
+            item.problem = e
         item.body = notes.NoteBytes(b"", body.digest, body.witness)
-        if is_new and self._may_move:
+        if item.record is None:
+            self.counts.skip("parser_failed", path)
+        elif is_new and self._may_move and item.old is None:
             item.old = self._take(self._index.find_digest(body.digest)) or self._take(
-                self._index.find_similar((c.digest for c in item.parsed.chunks), self._config.move_share)
+                self._index.find_similar((c.digest for c in item.record.chunks), self._config.move_share)
             )
 
     def _moved_by_stat(self, witness: Witness) -> FileRow | None:
         """The file that this one was before its folder was renamed: times and inode stayed, so nothing is read."""
         name = witness[0].rpartition(b"\0")[2]
         rows = [r for r in self._index.find_moved(witness) if r.witness[0].rpartition(b"\0")[2] == name]
-        return self._take(r for r in rows if not r.racy_ns and r.witness[0] not in self._aside)
+        return self._take(r for r in rows if not r.racy_ns and r.witness[0] not in self._apart.aside)
 
     def _take(self, rows: Iterable[FileRow]) -> FileRow | None:
         """The first of `rows` whose file is gone from where it was and not yet found elsewhere."""
@@ -270,12 +312,11 @@ class Apply:
         racy_ns = self._racy(item, look_ns)
         if item.problem is not None:
             self._set_aside(tx, item, look_ns)
-        elif item.parsed is not None:
+        elif item.record is not None:
             assert item.body is not None
-            record = make_record(item.parsed, item.body.digest, key_path(key))
-            tx.replace_note(item.witness, racy_ns, record, item.old.id if item.old else None)
-            if item.parsed.cut:
-                tx.quarantine(key, item.parsed.cut, look_ns, NEVER_NS)
+            tx.replace_note(item.witness, racy_ns, item.record, item.old.id if item.old else None)
+            if item.cut:
+                tx.quarantine(key, item.cut, look_ns, NEVER_NS, item.body.digest)
             before = item.known.digest if item.known else None
             if before == item.body.digest:
                 counts.unchanged += not self.checksum
@@ -296,16 +337,19 @@ class Apply:
         key, problem = item.witness[0], item.problem
         assert problem is not None
         self.counts.skip(problem.kind, key_path(key))
+        self.set_aside.add(key)
         if isinstance(problem, NoteTooLarge):
             # Told by the stat, at no cost: each sync looks again, for the limit may be raised.
             tx.replace_note(item.witness, look_ns, unread_record(key_path(key)), None)
             tx.quarantine(key, problem.message, look_ns, NEVER_NS)
             return
         # The cause may end by itself: it is tried again after a while, and at once when the file changes.
+        digest = item.body.digest if item.body is not None else b""
         before = self._index.aside(key)
-        wait_s = RETRY_S[min(before.tries if before else 0, len(RETRY_S) - 1)]
+        tries = before.tries if before is not None and before.digest == digest else 0
+        wait_s = 0 if item.is_due else RETRY_S[min(tries, len(RETRY_S) - 1)]
         tx.set_file(item.witness, self._racy(item, look_ns))
-        tx.quarantine(key, problem.message, look_ns, look_ns + wait_s * 10**9)
+        tx.quarantine(key, problem.message, look_ns, look_ns + wait_s * 10**9, digest)
 
     def _racy(self, item: _Item, look_ns: int) -> int:
         """0 if the witness proves the bytes that were read, else the time of the look.
@@ -325,10 +369,7 @@ class Apply:
 
     def each(self, items: Sequence[A], call: Callable[[A], B]) -> list[B]:
         """The results of `call` in order, side by side on a slow mount."""
-        if self.pool is None:
-            return [call(x) for x in items]
-        pending = [self.pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
-        return [p.result() for p in pending]
+        return each(self.pool, items, call, self._count)
 
 
 def _directory_key(prefix: bytes) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from holdfast.engine.apart import read_carefully, refuse_poison
 from holdfast.engine.rank import Ranked
-from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, NoteError
 from holdfast.files import notes
-from holdfast.files.wide import Pool
+from holdfast.files.wide import Pool, each
 from holdfast.index.asking import ChunkRow
 from holdfast.index.base import NoteRow
 from holdfast.model import key_path, show_path
@@ -56,12 +56,7 @@ def read_passages(
         while len(out) < k and at < len(todo):
             part = todo[at : at + k - len(out)]
             at += len(part)
-            if pool is None:
-                outcomes = [_read(ws, *x) for x in part]
-            else:
-                pending = [pool.submit(lambda x=x: _read(ws, *x)) for x in part]  # type: ignore[misc]
-                outcomes = [p.result() for p in pending]
-            for outcome in outcomes:
+            for outcome in each(pool, part, lambda x: _read(ws, *x), ws.count):
                 if outcome.remark:
                     degraded.append(outcome.remark)
                 if outcome.passage is not None:
@@ -103,9 +98,13 @@ def _read(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Out
 def _read_again(ws: Workspace, ranked: Ranked, chunk: ChunkRow, note: NoteRow) -> _Outcome:
     path = key_path(note.key)
     body = notes.read_note(ws.fs, ws.root, path, max_bytes=ws.config.note_bytes)
-    fresh = read_note(body.data, path, ws.config.chunk_tokens)
+    refuse_poison(ws, note.key, body.digest)
+    fresh = read_carefully(ws, body.data, path, body.digest)
     for c in fresh.chunks:
         if c.digest == chunk.digest:
             remark = "" if body.digest == note.digest else f"{show_path(path)} changed since the last sync"
-            return _Outcome(Passage(ranked, chunk, c.line, c.count, c.text), remark)
+            # A chunk without bytes is the title of a note without text.
+            raw = body.data[c.start : c.start + c.size]
+            text = chunk_text(raw, fresh.type == "conversation") if c.size else fresh.title
+            return _Outcome(Passage(ranked, chunk, c.line, c.count, text), remark)
     return _Outcome(None, f"{show_path(path)} changed since the last sync; a hit in it was dropped")

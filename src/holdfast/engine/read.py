@@ -6,18 +6,20 @@ import re
 import stat
 from dataclasses import dataclass
 
+from holdfast.engine.apart import refuse_poison
 from holdfast.engine.resolve import resolve
 from holdfast.engine.times import bounds, rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, NotFound, PathNotAllowed, QueryError, ResourceFault, UserError
+from holdfast.errors import IndexFault, NoteMalformed, NotFound, PathNotAllowed, QueryError, ResourceFault, UserError
 from holdfast.files import notes
 from holdfast.files.look import look_at
 from holdfast.files.paths import is_note, safe_path
 from holdfast.index.base import Index, NoteRow
-from holdfast.model import KEY_END, Value, key_path, show_digest, show_path, sort_key
+from holdfast.model import KEY_END, Parsed, Value, key_path, show_digest, show_path, sort_key
 from holdfast.results import Listed, Listing, Note
 from holdfast.text.names import NOTE_SUFFIXES
 from holdfast.text.note import parse
+from holdfast.text.permalink import permalink, stem
 
 _PLACE = re.compile(r"^(?P<note>.+?):(?P<line>\d+)(?::(?P<count>\d+))?$")
 
@@ -94,7 +96,7 @@ def read(ws: Workspace, index: Index | None, identifier: str, line: int | None, 
         body = notes.read_note(ws.fs, ws.root, address.path, max_bytes=ws.config.note_bytes)
     except FileNotFoundError as e:
         raise NotFound(f"There is no note “{identifier}”.") from e
-    parsed = parse(body.data, show_path(address.path)).parsed
+    parsed = _parsed(ws, address.path, body)
     lines = body.data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "").split("\n")
     if lines and lines[-1] == "":
         lines.pop()
@@ -110,6 +112,16 @@ def read(ws: Workspace, index: Index | None, identifier: str, line: int | None, 
         digest=show_digest(body.digest), frontmatter=parsed.frontmatter,
         modified=rfc3339(span[0] if span else body.witness[2]), trust=parsed.trust,
     )  # fmt: skip
+
+
+def _parsed(ws: Workspace, path: str, body: notes.NoteBytes) -> Parsed:
+    """What the note says; of one that is set aside, for who parses it comes to harm, what its path says."""
+    try:
+        refuse_poison(ws, sort_key(path), body.digest)
+    except NoteMalformed:
+        shown = show_path(path)
+        return Parsed(title=stem(shown), type="note", permalink=permalink(shown), trust="external")
+    return parse(body.data, show_path(path)).parsed
 
 
 def _first(value: Value | None) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from holdfast.config import Config
 from holdfast.engine.times import bounds
 from holdfast.index.asking import SPEAKER, ChunkRow
 from holdfast.index.base import FactRow, LinkRow, NameLevel, NoteRecord
@@ -17,6 +17,9 @@ from holdfast.text.note import parse
 from holdfast.text.permalink import permalink
 from holdfast.text.tokens import ANALYZER, terms
 from holdfast.text.traits import traits
+
+if TYPE_CHECKING:
+    from holdfast.config import Config
 
 # Bump whenever the same bytes could give other chunks, names or fields than before: indexes made so are rebuilt.
 READING = 2
@@ -56,6 +59,12 @@ def read_note(data: bytes, path: str, chunk_tokens: int) -> Note:
     if not chunks:
         chunks = [Chunk(0, 0, 1, 1, "", parsed.title, chunk_digest(parsed.title, ""))]
     return Note(parsed, chunks, inputs(chunks, parsed.title), cut)
+
+
+def read_record(data: bytes, path: str, chunk_tokens: int, digest: bytes) -> tuple[NoteRecord, str]:
+    """What the index keeps of the note in `data`, whose digest is `digest`, and which limit it reached, "" if none."""
+    note = read_note(data, path, chunk_tokens)
+    return make_record(note, digest, path), note.cut
 
 
 def make_record(note: Note, digest: bytes, path: str) -> NoteRecord:

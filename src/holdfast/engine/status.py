@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from holdfast.engine.apply import NEVER_NS
 from holdfast.engine.health import Findings, judge
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault
-from holdfast.index.base import Index
+from holdfast.index.base import NEVER_NS, Index
 from holdfast.model import key_path, show_path
 from holdfast.results import Status
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
-from holdfast.engine.bounds import at_limit, keep_within
 from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
-from holdfast.engine.prune import free, watchdog
+from holdfast.engine.growth import Growth
+from holdfast.engine.journal import NAME, Journal
+from holdfast.engine.late import explain, finish_late
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import (
     DiskFull,
@@ -47,8 +48,6 @@ STOPPED = "stopped"
 """Why the index does not hold all notes, and how many are left: JSON, or "" if it does."""
 
 EXPLAINED = 1_000
-RETRIED = 1_000
-"""At most so many notes that were set aside are tried again by one sync."""
 
 # On a mount that is shared with other machines the clock that stamps the files is not ours.
 NETWORK_GRAIN_NS = 5_000_000_000
@@ -169,22 +168,20 @@ class _Pass:
         *,
         is_alone: bool = True,
     ) -> None:
-        """`known_notes` is how many notes another index of this vault has; `is_alone` that the job lock is held."""
+        """`known_notes` is how many notes another index of this vault has; `is_alone` that nobody else fills this one:
+        by the job lock, but for an index in memory, whose generation is 0."""
         self.known_notes, self.is_alone = known_notes, is_alone
+        self.journal = Journal(ws.fs, f"{ws.directory}/{NAME}", ws.count, is_writer=is_alone and index.generation > 0)
         self.ws, self.index, self.options, self.progress = ws, index, options, progress
         self.config: Config = ws.config
         self.started_ns = ws.fs.monotonic_ns()
         self.look_ns = ws.fs.time_ns()
         self.is_first = not index.meta("full")
         self.pool: Pool | None = None
-        self.stopped: HoldfastError | None = None
-        """Why the index may not grow any more."""
-        self.has_made_room = False
-        self.is_kept = index.generation > 0
-        """An index in memory takes no room on any disk."""
+        self.growth = Growth(ws, index, is_alone=is_alone)
 
     def run(self) -> Synced:
-        index, fs = self.index, self.ws.fs
+        index = self.index
         self.ws.prove_vault()
         if self.is_alone:
             index.sweep()
@@ -196,22 +193,29 @@ class _Pass:
             deadline = self.started_ns + self.options.deadline_ms * 1_000_000
         self.pool = Pool(WIDTH) if was_slow else None
         try:
-            apply = Apply(self.ws, index, self._grain(), self.pool)
-            if self.options.paths:
-                self._hinted(apply)
-                return self._report(apply.counts, "hinted", None, 0)
-            walk = scan(
-                fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow, inode_mask=self.ws.inode_mask
-            )
-            left = self._walk(apply, walk, deadline)
-            if self.stopped is not None:
-                self._stop(self.stopped, left)
-            elif not walk.incomplete and not left:
-                self._finish(apply, walk)
-            return self._report(apply.counts, "first" if self.is_first else "full", walk, left)
+            with self.journal:
+                return self._run(was_slow, seen, deadline)
         finally:
             if self.pool is not None:
                 self.pool.close()
+            if not self.ws.isolates:
+                self.ws.slots.close()
+
+    def _run(self, was_slow: bool, seen: dict[str, str], deadline: int | None) -> Synced:
+        apply = Apply(self.ws, self.index, self._grain(), self.pool, self.journal)
+        if self.options.paths:
+            self._hinted(apply)
+            return self._report(apply.counts, "hinted", None, 0)
+        walk = scan(
+            self.ws.fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow,
+            inode_mask=self.ws.inode_mask,
+        )  # fmt: skip
+        left = self._walk(apply, walk, deadline)
+        if self.growth.stopped is not None:
+            self._stop(self.growth.stopped, left)
+        elif not walk.incomplete and not left:
+            left = self._finish(apply, walk, deadline)
+        return self._report(apply.counts, "first" if self.is_first else "full", walk, left)
 
     def _grain(self) -> int:
         """The grain of the file system's times as known so far; 0 lets the first batch tell."""
@@ -223,8 +227,6 @@ class _Pass:
     def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
         """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""
         counts, late = apply.counts, 0
-        if deadline is None:
-            self._retry(apply)
         removed: list[bytes] = []
         excluded: list[bytes] = []
         waiting: dict[bool, list[Witness]] = {True: [], False: []}
@@ -257,19 +259,12 @@ class _Pass:
         if not self._is_there(walk):
             raise VaultMissing(f"The vault {self.ws.root} has no notes any more; the index still has them.")
         if deadline is not None and self.ws.fs.monotonic_ns() > deadline:
-            return late + len(removed) + len(excluded)
+            return late + len(removed) + len(excluded) + len(apply.late)
         if removed or excluded:
             self.ws.prove_vault()
         apply.remove(removed)
         apply.drop(excluded)
         return late
-
-    def _retry(self, apply: Apply) -> None:
-        """Try again what was set aside and has waited long enough (with `checksum`, all of it)."""
-        everything = self.options.checksum
-        aside = self.index.due(sys.maxsize if everything else self.look_ns, sys.maxsize if everything else RETRIED)
-        looks = apply.each(aside, lambda x: self._look_at(apply, key_path(x.key))[0])
-        apply.files((w for w in looks if w is not None), is_new=False)
 
     def _count(self, counts: Counts, found: Difference) -> None:
         counts.unchanged += found.unchanged
@@ -280,14 +275,13 @@ class _Pass:
 
     def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> int:
         """Bring in what waits; returns how many files were left, because the index may not grow any more."""
-        left = sum(map(len, waiting.values()))
-        if self.stopped is None:
-            left -= self._within_bounds(lambda: self._apply_all(apply, waiting), apply.counts)
+        count, before = sum(map(len, waiting.values())), apply.counts.dealt_with
+        self.growth.within(lambda: self._apply_all(apply, waiting))
         for part in waiting.values():
             part.clear()
         if self.progress is not None:
             self.progress(apply.counts.added + apply.counts.changed + apply.counts.moved, seen)
-        return left
+        return count - (apply.counts.dealt_with - before) if self.growth.stopped is not None else 0
 
     def _apply_all(self, apply: Apply, waiting: dict[bool, list[Witness]]) -> None:
         for is_new, part in waiting.items():
@@ -299,32 +293,18 @@ class _Pass:
                 except (DiskFull, IndexOverBudget):
                     part[:0] = batch
                     raise
+        self._flush()
+
+    def _flush(self) -> None:
         if self.is_alone:
-            self.index.flush(self._flush_at())
+            # While a vault comes in for the first time, whole segments are filled, so that nothing is written twice.
+            self.index.flush(self.config.overlay_first if self.is_first else self.config.overlay_chunks)
 
-    def _within_bounds(self, work: Callable[[], None], counts: Counts) -> int:
-        """Do `work` as far as the budget and the disk allow; returns how many files it dealt with.
-
-        At a limit room is made once; if that does not do, the index stops to grow, and the pass goes on counting.
-        """
-        before = counts.dealt_with
-        for is_last in (not self.is_alone, True):
-            try:
-                if self.is_kept:
-                    keep_within(self.ws, self.index)
-                work()
-                break
-            except (DiskFull, IndexOverBudget) as e:
-                if is_last or self.has_made_room:
-                    self.stopped = at_limit(self.ws, self.index, e)
-                    break
-                self.has_made_room = True
-                free(self.ws, self.index)
-        return counts.dealt_with - before
-
-    def _flush_at(self) -> int:
-        # While a vault comes in for the first time, whole segments are filled, so that nothing is written twice.
-        return self.config.overlay_first if self.is_first else self.config.overlay_chunks
+    def _finish_late(self, apply: Apply, deadline: int | None = None) -> int:
+        return finish_late(
+            self.ws, self.index, apply, self._flush, deadline, is_full=not self.options.paths,
+            is_forced=self.options.checksum,
+        )  # fmt: skip
 
     def _is_there(self, walk: Scan) -> bool:
         known = self.known_notes or self.index.counts().notes
@@ -334,8 +314,11 @@ class _Pass:
         """Keep for others why the index is not complete: they say so in each answer."""
         _note_failure(self.ws, self.index, error, {STOPPED: json.dumps({"message": error.message, "left": left})})
 
-    def _finish(self, apply: Apply, walk: Scan) -> None:
+    def _finish(self, apply: Apply, walk: Scan, deadline: int | None) -> int:
+        """Do what comes after the walk; returns how many notes were left all the same."""
         self._scrub(apply)
+        if left := self._finish_late(apply, deadline):
+            return left
         self.index.flush(1 if self.is_first else self.config.overlay_chunks)
         done_ns = self.ws.fs.time_ns()
         values: dict[str, str | int] = {
@@ -348,10 +331,11 @@ class _Pass:
         }
         self.index.note_job("sync", "", done_ns, values)
         self.index.vectors.remember_ready()
-        if self.is_alone and self.is_kept:
-            watchdog(self.ws, self.index)
+        self.growth.settle()
         if self.is_first:
             self.index.checkpoint()
+        self.journal.is_done = True
+        return 0
 
     def _observed_grain(self) -> int:
         rows = self.index.file_rows(b"", 512)
@@ -404,6 +388,7 @@ class _Pass:
         if gone:
             self.ws.prove_vault()
         apply.drop(gone)
+        self._finish_late(apply)
 
     def _look_at(self, apply: Apply, path: str) -> tuple[Witness | None, bool]:
         """What is at `path` (None: no file of the vault), and whether that could be told."""
@@ -426,14 +411,14 @@ class _Pass:
             for reason, count in walk.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
             explained += walk.skipped_paths
-        explained += [(show_path(key_path(x.key)), x.reason) for x in self.index.quarantined(EXPLAINED)]
+        explained += [(show_path(key_path(x.key)), explain(x)) for x in self.index.quarantined(EXPLAINED)]
         return Synced(
             added=counts.added, changed=counts.changed, removed=counts.removed, moved=counts.moved,
             unchanged=counts.unchanged, quarantined=counted.quarantined, files_read=counts.files_read, skipped=skipped,
             notes=counted.notes, chunks=counted.chunks, vectors=self._ready(counted.chunks), seconds=round(seconds, 4),
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
-            generation=self.index.generation, seq=counted.seq, behind=left, stopped=self.stopped,
+            generation=self.index.generation, seq=counted.seq, behind=left, stopped=self.growth.stopped,
             explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from holdfast.embed.base import Embedder
 from holdfast.embed.choose import Settings, make
 from holdfast.engine.log import Log
 from holdfast.engine.record import reading_identity
+from holdfast.engine.slot import Slots
 from holdfast.errors import (
     ConfigError,
     DiskFull,
@@ -77,6 +78,10 @@ class Workspace:
         self.is_missing = self.is_closed = False
         self.is_writable = True
         self.rebuilt_because = ""
+        # Whether every note is parsed in a process of its own: for programs that stay, where one that hangs or dies
+        # would take everything with it.
+        self.isolates = False
+        self.slots = Slots(self.config.slot_bytes)
 
     def _find_root(self) -> None:
         """Raise VaultMissing unless the root is a folder; the hint tells a mistyped path from a vault that is gone."""
@@ -204,6 +209,7 @@ class Workspace:
 
     def release(self) -> None:
         """Close the index and the embedder; for the end, when nobody is reading."""
+        self.slots.close()
         with self._guard:
             self.is_closed = True
             if self._embedder is not None:

@@ -18,6 +18,9 @@ READ_BLOCK = 1 << 20
 TEMP_PREFIX = ".holdfast-tmp-"
 """Names of files in the making begin so; one that is left was never acknowledged and may be removed."""
 
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+"""What the system says when no further file can be opened, by this process or by any."""
+
 _NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 _CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
@@ -114,6 +117,10 @@ class FileSystem:
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """The number of bytes taken, maybe not all."""
         return os.write(fd, data)
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """As `write`, at `offset`."""
+        return os.pwrite(fd, data, offset)
 
     def write_all(self, fd: int, data: bytes) -> None:
         """Write all of `data`, however short the single writes are."""

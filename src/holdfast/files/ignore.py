@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from holdfast.files.fs import FileSystem
+from holdfast.files.fs import NO_DESCRIPTOR, FileSystem
 from holdfast.files.glob import Pattern, parse_line
 
 IGNORE_FILES = (".gitignore", ".holdfastignore")
@@ -91,7 +91,10 @@ def rules_for(folder: str, above: Rules | None, spec: Spec | None) -> Rules | No
 
 
 def read_own(fs: FileSystem, full: str, names: list[str]) -> Own:
-    """The ignore files `names` of the folder at `full`; what cannot be read is reported and counts as empty."""
+    """The ignore files `names` of the folder at `full`; what cannot be read is reported and counts as empty.
+
+    Raises OSError where no descriptor is left: that is no property of the file.
+    """
     digest = blake2b(digest_size=16)
     patterns: list[Pattern] = []
     problems: list[tuple[str, OSError]] = []
@@ -102,6 +105,8 @@ def read_own(fs: FileSystem, full: str, names: list[str]) -> Own:
             data = _read(fs, f"{full}/{name}")
             opens += 1
         except OSError as e:
+            if e.errno in NO_DESCRIPTOR:
+                raise
             problems.append((name, e))
             digest.update(b"unreadable\0")
             continue

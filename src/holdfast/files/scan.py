@@ -11,10 +11,12 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from holdfast.files.fs import TEMP_PREFIX, Entry, FileSystem
+from holdfast.errors import FileLimit
+from holdfast.files.fs import NO_DESCRIPTOR, TEMP_PREFIX, Entry, FileSystem
 from holdfast.files.ignore import IGNORE_FILES, Rules, read_own, rules_for
 from holdfast.files.paths import DEPTH, RESERVED, is_inside, is_note
 from holdfast.files.stats import CODEC, ERRORS, Batch, Stats, witness
@@ -23,10 +25,13 @@ from holdfast.model import INODE_MASK, Witness
 
 __all__ = ["Directory", "Scan", "is_note", "scan"]
 
+T = TypeVar("T")
+
 SLOW_NS = 5_000_000
 WIDTH = 64
 WINDOW = 512
 LISTERS = 16
+TRIES, PAUSE_S = 50, 0.02
 NAMED = 100  # skipped paths kept in words; the counts are always complete
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 
@@ -114,6 +119,7 @@ class Scan:
         self._fs, self._root, self._rules_seen = fs, root, rules_seen
         self._max_depth, self._window, self._stats = max_depth, window, stats
         self._listers: Pool | None = None
+        self._is_listing_ahead = True
 
     @property
     def was_slow(self) -> bool:
@@ -152,7 +158,7 @@ class Scan:
         while todo or listed:
             # On a slow mount, directories ahead are listed while the stats of earlier ones are under way.
             while todo and (not listed or (self._stats.is_wide and self._stats.in_flight < self._window)):
-                if self._stats.is_slow:
+                if self._stats.is_slow and self._is_listing_ahead:
                     self._list_ahead(todo)
                 visit = todo.pop()
                 if self._list(visit, todo):
@@ -183,9 +189,8 @@ class Scan:
     def _list(self, visit: _Visit, todo: list[_Visit]) -> bool:
         """Take the listing of `visit` apart; False if the directory is gone, which is no error."""
         found, regular, others = visit.found, visit.batch.regular, []
-        left_ns = self._stats.left_ns()
         try:
-            entries = visit.listing.result(left_ns) if visit.listing else self._fs.scandir(visit.full)
+            entries = self._entries(visit)
         except OSError as e:
             if found.path and e.errno in _GONE:
                 return False
@@ -205,6 +210,32 @@ class Scan:
         todo += [self._below(visit, name) for name in below]
         return True
 
+    def _entries(self, visit: _Visit) -> list[Entry]:
+        left_ns = self._stats.left_ns()
+        if visit.listing:
+            try:
+                return visit.listing.result(left_ns)
+            except OSError as e:
+                if e.errno not in NO_DESCRIPTOR:
+                    raise
+        return self._patiently(lambda: self._fs.scandir(visit.full))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """The result of `call`, which opens something. Where no descriptor is left, directories are not listed ahead
+        from then on, and it is called again when those under way have ended; raises FileLimit if that does not help.
+        """
+        for n in range(TRIES):
+            try:
+                return call()
+            except OSError as e:
+                if e.errno not in NO_DESCRIPTOR:
+                    raise
+                self._is_listing_ahead = False
+                if n + 1 == TRIES or self._listers is None:
+                    raise FileLimit(f"The limit of open files ({self._fs.open_files_limit()}) is reached.") from e
+            self._fs.sleep(PAUSE_S)
+        raise AssertionError("the last try has returned or raised")
+
     def _below(self, visit: _Visit, name: str) -> _Visit:
         found = visit.found
         path = f"{found.path}/{name}" if found.path else name
@@ -216,7 +247,7 @@ class Scan:
         found, spec = visit.found, None
         names = [e.name for e in others if e.name in IGNORE_FILES and e.is_file(follow_symlinks=False)]
         if names:
-            own = read_own(self._fs, visit.full, names)
+            own = self._patiently(lambda: read_own(self._fs, visit.full, names))
             spec = own.spec
             self.opens += own.opens
             self.rules_found[found.path] = own.digest

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from holdfast.errors import FileLimit
+
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -72,6 +75,13 @@ class Pool:
             pending.run()
         return pending
 
+    def narrow(self) -> None:
+        """Let at most half as many calls run at a time from now on, and at least one."""
+        for _ in range(self._threads - max(self._threads // 2, 1)):
+            self._todo.put(None)
+            self._threads -= 1
+        self._width = max(min(self._width, self._threads), 1)
+
     def close(self) -> None:
         """Let no more calls begin and the threads end, each after the call it is in. Waits for nothing."""
         self._is_closed = True
@@ -81,3 +91,26 @@ class Pool:
     def _work(self) -> None:
         while (pending := self._todo.get()) is not None and not self._is_closed:
             pending.run()
+
+
+def each(pool: Pool | None, items: Sequence[A], call: Callable[[A], T], count: Callable[[str], None]) -> list[T]:
+    """The results of `call` in order, side by side where there is a `pool`.
+
+    Where that takes more descriptors than there are, it is fewer at a time from then on: those that found none are
+    done again, one by one. Raises FileLimit if there is none for one alone. Test: fault/test_resources.py.
+    """
+    if pool is None:
+        return [call(x) for x in items]
+    pending = [pool.submit(lambda x=x: call(x)) for x in items]  # type: ignore[misc]
+    out: dict[int, T] = {}
+    left = []
+    for i, p in enumerate(pending):
+        try:
+            out[i] = p.result()
+        except FileLimit:
+            left.append(i)
+    if left:
+        count("fewer_files_at_a_time")
+        pool.narrow()
+        out |= {i: call(items[i]) for i in left}
+    return [out[i] for i in range(len(items))]

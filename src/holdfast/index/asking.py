@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the process that only parses notes does without numpy, which takes longer to load than all else
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+    Floats = NDArray[np.float32]
+    Ints = NDArray[np.int64]
 
 SPEAKER = ":speaker"
 """The field that holds who speaks in a note; no frontmatter key and no filter can be called so."""

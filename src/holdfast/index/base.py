@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.index.asking import ChunkRow, Newest, Search, Signals
-from holdfast.index.vectors.port import VectorStore
 from holdfast.model import Witness
+
+if TYPE_CHECKING:
+    from holdfast.index.vectors.port import VectorStore
 
 
 class NameLevel(IntFlag):
@@ -131,15 +133,28 @@ class Counts:
     note_bytes: int
 
 
+NEVER_NS = (1 << 63) - 1
+"""The time of the next try where only another content, or another limit, can help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A note that was set aside: why, since when, how often it was tried, and when it is tried again."""
+    """A note that was set aside: why, since when, how often it was tried, and when it is tried again.
+
+    `digest` is of the bytes that were tried, b"" where they could not be read.
+    """
 
     key: bytes
     reason: str
     at_ns: int
     tries: int
     retry_ns: int
+    digest: bytes
+
+    @property
+    def is_poison(self) -> bool:
+        """Whether it harmed who parsed it: it is not one that cannot be read, or is kept in part."""
+        return bool(self.digest) and self.retry_ns < NEVER_NS
 
 
 class Tx(Protocol):
@@ -163,8 +178,11 @@ class Tx(Protocol):
     def delete_file(self, key: bytes) -> None:
         """Forget a file and, if it is one, its note."""
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
-        """Set a note aside, or once more; `at_ns` of the first time with this reason stays."""
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int, digest: bytes = b"") -> None:
+        """Set a note aside, or once more; `at_ns` of the first time with this reason stays.
+
+        Tries are counted by `digest`: other bytes begin anew.
+        """
 
     def release(self, key: bytes) -> None: ...
 

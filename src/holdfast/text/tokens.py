@@ -11,6 +11,7 @@ import re
 import sys
 import unicodedata
 from functools import cache
+from operator import add
 from typing import Any
 
 ANALYZER = 1
@@ -19,6 +20,8 @@ TERM_CHARS = 64
 _CACHE_WORDS = 60_000
 
 _ASCII = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_ASCII_WIDE = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)?")
+"""The same in text that has other characters too, where digits may follow an apostrophe."""
 
 # Scripts written without spaces between words (and Hangul, whose particles stick to them): Thai, Lao, Myanmar, Khmer,
 # Hangul, CJK with kana.
@@ -29,6 +32,11 @@ _UNSPACED = (
 
 # Letters that no decomposition takes apart; `ß` is done by case folding.
 _LETTERS = str.maketrans({"ø": "o", "đ": "d", "ð": "d", "ł": "l", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i", "ħ": "h"})
+_LETTER = re.compile("[øđðłæœþıħ]")
+
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+_SPECIAL = re.compile(rf"[{_UNSPACED}\U00010000-\U0010ffff]")
+"""Where there is none, runs are made of letters, marks, digits, `'` and `_` alone."""
 
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 
@@ -55,39 +63,83 @@ class _Stems(dict[str, str]):
         return term
 
 
+class _Pairs(dict[str, str]):
+    """Each pair of characters once, so that a large note of them does not hold a million; emptied when full."""
+
+    def __missing__(self, pair: str) -> str:
+        if len(self) >= _CACHE_WORDS:
+            self.clear()
+        self[pair] = pair
+        return pair
+
+
 _stems = _Stems()
+_pairs = _Pairs()
 
 
 def terms(text: str) -> list[str]:
     """The terms of `text` in order, repeats kept; stop words are terms like any other."""
     if text.isascii():
-        return [_stems[w] for w in _ASCII.findall(text.lower())]
+        return list(map(_stems.__getitem__, _ASCII.findall(text.lower())))
     return _wide_terms(text)
 
 
 def _wide_terms(text: str) -> list[str]:
-    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").translate(_LETTERS)
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    if _LETTER.search(text):
+        text = text.translate(_LETTERS)
     text = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
+    is_plain = _SPECIAL.search(text) is None
     out: list[str] = []
-    for run, word in _wide_pattern().findall(text):
-        if word:
-            out.append(_stems[word] if word.isascii() else word[:TERM_CHARS])
-        elif len(run) == 1:
-            out.append(run)
+    for run in _runs().findall(text):
+        # Nearly every run is one word and can be told so at little cost; the exact pattern is ten times slower.
+        if run.isascii():
+            if run.isalnum():
+                out.append(_stems[run])
+            else:
+                out += map(_stems.__getitem__, _ASCII_WIDE.findall(run))
+        elif is_plain and run[0].isalnum() and "'" not in run and "_" not in run:
+            out.append(run[:TERM_CHARS])
         else:
-            out += [run[i : i + 2] for i in range(len(run) - 1)]
+            _exact_terms(_exact(0x1FFFF if _ASTRAL.search(run) else 0xFFFF), run, out)
     return out
 
 
+def _exact_terms(pattern: re.Pattern[str], run: str, out: list[str]) -> None:
+    for unspaced, word in pattern.findall(run):
+        if word:
+            out.append(_stems[word] if word.isascii() else word[:TERM_CHARS])
+        elif len(unspaced) == 1:
+            out.append(unspaced)
+        else:
+            out += map(_pairs.__getitem__, map(add, unspaced, unspaced[1:]))
+
+
 @cache
-def _wide_pattern() -> re.Pattern[str]:
-    r"""Runs of unspaced script, or words of any other. `\w` leaves out combining marks, without which Devanagari or
+def _marks(last: int) -> str:
+    r"""The combining marks up to `last`, for a set in a pattern. `\w` leaves them out, and without them Devanagari or
     Thai words fall apart, so they are collected here, once, from the Unicode database."""
-    marks = "".join(re.escape(chr(c)) for c in range(0x300, 0x20000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
     assert sys.maxunicode > 0xFFFF
+    return "".join(re.escape(chr(c)) for c in range(0x300, last + 1) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+
+
+# A set of characters is looked up in a table up to U+FFFF, and from there on range by range, which is slow: so those
+# beyond are asked for only where there are some.
+
+
+@cache
+def _runs() -> re.Pattern[str]:
+    """The longest runs of what may occur in a term: none crosses their ends."""
+    return re.compile(rf"[\w'{_marks(0xFFFF)}{_UNSPACED}\U00010000-\U0010ffff]+")
+
+
+@cache
+def _exact(last: int) -> re.Pattern[str]:
+    """A run of unspaced script, or a word, in text without characters beyond `last`."""
+    marks = _marks(last)
     letter = rf"(?:(?![{_UNSPACED}])[^\W_]|[{marks}])"
-    word = rf"(?![{marks}]){letter}+(?:'{letter}+)?"
-    return re.compile(rf"([{_UNSPACED}](?:[{_UNSPACED}]|[{marks}])*)|({word})")
+    word = rf"(?![{marks}]){letter}++(?:'{letter}++)?+"
+    return re.compile(rf"([{_UNSPACED}](?:[{_UNSPACED}]++|[{marks}]++)*+)|({word})")
 
 
 STOP = frozenset(

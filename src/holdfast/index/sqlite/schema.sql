@@ -58,9 +58,10 @@ create table field (note integer not null, key text not null, value text not nul
 without rowid;
 create index field_value on field (key, value);
 
--- Notes set aside: since when, how often they were tried, and when they are tried again whatever their bytes.
+-- Notes set aside: since when, how often these very bytes were tried, and when they are tried again; others at once.
 create table quarantine (
-  key blob primary key, reason text not null, at_ns integer not null, tries integer not null, retry_ns integer not null
+  key blob primary key, reason text not null, at_ns integer not null, tries integer not null, retry_ns integer not null,
+  digest blob not null
 ) without rowid;
 create index quarantine_at on quarantine (at_ns);
 create index quarantine_retry on quarantine (retry_ns);

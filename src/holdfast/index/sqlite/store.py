@@ -36,7 +36,7 @@ _NOTE = (
     "select n.id, f.key, n.digest, f.size, n.title, n.type, n.permalink, n.trust, n.tags, n.author, n.session, "
     "coalesce(n.modified_ns, f.mtime_ns) from note n join file f on f.id = n.id "
 )
-_ASIDE = "select key, reason, at_ns, tries, retry_ns from quarantine"
+_ASIDE = "select key, reason, at_ns, tries, retry_ns, digest from quarantine"
 _LINK_KINDS = "iissSSiiS"
 _LINK = "select note, line, target, name, heading, block, embed, relative, relation from link "
 
@@ -332,15 +332,15 @@ class SqliteIndex:
         return int(self._all("select count(*) from quarantine")[0][0])
 
     def quarantined(self, limit: int) -> list[Aside]:
-        found = self._all(f"{_ASIDE} order by at_ns desc, key limit ?", (limit,), "bsiii")
+        found = self._all(f"{_ASIDE} order by at_ns desc, key limit ?", (limit,), "bsiiib")
         return [Aside(*row) for row in found]
 
     def due(self, now_ns: int, limit: int) -> list[Aside]:
-        found = self._all(f"{_ASIDE} where retry_ns <= ? order by retry_ns, key limit ?", (now_ns, limit), "bsiii")
+        found = self._all(f"{_ASIDE} where retry_ns <= ? order by retry_ns, key limit ?", (now_ns, limit), "bsiiib")
         return [Aside(*row) for row in found]
 
     def aside(self, key: bytes) -> Aside | None:
-        found = self._all(f"{_ASIDE} where key = ?", (key,), "bsiii")
+        found = self._all(f"{_ASIDE} where key = ?", (key,), "bsiiib")
         return Aside(*found[0]) if found else None
 
     def meta(self, key: str) -> str | int | None:

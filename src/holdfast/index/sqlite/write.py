@@ -160,12 +160,13 @@ class SqliteTx:
                 self._totals["files"] -= self._db.changes()
             self._db.execute("delete from quarantine where key = ?", (key,))
 
-    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int) -> None:
+    def quarantine(self, key: bytes, reason: str, at_ns: int, retry_ns: int, digest: bytes = b"") -> None:
         with translated(self._path):
             self._db.execute(
-                "insert into quarantine values (?1,?2,?3,1,?4) on conflict do update "
-                "set reason = ?2, tries = tries + 1, at_ns = iif(reason = ?2, at_ns, ?3), retry_ns = ?4",
-                (key, reason, at_ns, retry_ns),
+                "insert into quarantine values (?1,?2,?3,1,?4,?5) on conflict do update "
+                "set reason = ?2, at_ns = iif(reason = ?2, at_ns, ?3), tries = iif(digest = ?5, tries + 1, 1), "
+                "retry_ns = ?4, digest = ?5",
+                (key, reason, at_ns, retry_ns, digest),
             )
 
     def release(self, key: bytes) -> None:
