@@ -17,8 +17,10 @@ from holdfast.engine.record import Note, make_record, read_note, unread_record
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
+from holdfast.files.conflicts import conflict_of
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
+from holdfast.files.spelling import Spelling
 from holdfast.files.wide import Pool
 from holdfast.index.base import FileRow, Index, Tx
 from holdfast.model import Witness, key_path, show_path
@@ -53,7 +55,12 @@ class Counts:
 
     def skip(self, reason: str, path: str = "", count: int = 1) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + count
-        if path and len(self.explained) < 1000:
+        if path:
+            self.explain(reason, path)
+
+    def explain(self, reason: str, path: str) -> None:
+        """Say something of a file that is in the index like all others."""
+        if len(self.explained) < 1000:
             self.explained.append((show_path(path), reason))
 
 
@@ -79,6 +86,7 @@ class Apply:
         self._may_move = index.counts().files > 0
         # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
         self._aside = {x.key for x in index.quarantined(sys.maxsize)}
+        self.spelling = Spelling(ws.fs, ws.root)
         self.counts = Counts()
         self.checksum = False
 
@@ -218,13 +226,14 @@ class Apply:
         return None
 
     def _is_absent(self, key: bytes) -> bool:
+        path = key_path(key)
         try:
-            self._fs.lstat(f"{self._root}/{key_path(key)}")
+            self._fs.lstat(f"{self._root}/{path}")
+            return bool(path) and not self.spelling.is_exact(path)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
             return False
-        return False
 
     def _is_out(self, key: bytes) -> bool:
         """Whether the file is gone, or is there and is none of the vault's any more (ignored, hidden, no file)."""
@@ -260,6 +269,8 @@ class Apply:
             if before == item.body.digest:
                 counts.unchanged += not self.checksum
                 return
+            if before is None and conflict_of(key_path(key).rpartition("/")[2]):
+                counts.explain("sync_conflict", key_path(key))
             counts.moved += item.old is not None
             counts.changed += before is not None
             counts.unchanged -= self.checksum  # it had passed for unchanged by its stat
