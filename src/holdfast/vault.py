@@ -27,7 +27,19 @@ from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_sett
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
-from holdfast.results import Answer, Carried, Created, Embedded, Evaluated, Listing, Note, Rebuilt, Status, Synced
+from holdfast.results import (
+    Answer,
+    Carried,
+    Created,
+    Embedded,
+    Evaluated,
+    Listing,
+    Note,
+    Rebuilt,
+    Status,
+    Synced,
+    Watched,
+)
 
 
 class Vault:
@@ -134,6 +146,15 @@ class Vault:
         if self._embedding is None:
             self._embedding = Embedding(self._ws)
             self._embedding.start()
+
+    def watch(self, stop: threading.Event | None = None, on_event: Callable[[Watched], None] | None = None) -> None:
+        """Keep the index equal to the notes, vectors included, until `stop` is set; whatever goes wrong is tried again.
+
+        `on_event` is called with everything that happens; see Watched. Raises VaultBusy if another watch is at work.
+        """
+        from holdfast.engine.watch import Watch
+
+        Watch(self._ws, on_event=on_event).run(stop or threading.Event())
 
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
         """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""

@@ -37,6 +37,7 @@ from holdfast.index.generations import Generations, Manifest, OpenIndex, index_d
 from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
+SIGNED_TRIES = 20
 
 T = TypeVar("T")
 
@@ -220,6 +221,29 @@ class Workspace:
         finally:
             self._embedding.release()
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Be the one process that watches this vault; raises VaultBusy, with who it is, at once if another is."""
+        self._system(lambda: self.fs.makedirs(self.directory))
+        lock = JobLock(self.fs, self.directory + "/watch.lock")
+        for _ in range(SIGNED_TRIES):
+            if self._system(lambda: lock.try_acquire("watch")):
+                break
+            holder = self.watch_holder()
+            if holder is not None and holder.pid:  # else it has not signed yet, or has just ended
+                raise already_watched(holder)
+            self.fs.sleep(0.01)
+        else:
+            raise already_watched(Holder())
+        try:
+            yield
+        finally:
+            self._system(lock.release)
+
+    def watch_holder(self) -> Holder | None:
+        """Who watches this vault now; None if nobody does."""
+        return self._holder("watch.lock")
+
     def embed_holder(self) -> Holder | None:
         """Who embeds this vault's chunks now; None if nobody does."""
         return self._holder("embed.lock")
@@ -251,6 +275,14 @@ class Workspace:
                 f"The index directory {self.directory} cannot be used: {e.strerror}.",
                 hint="Make it writable, or name another by --state-dir.",
             ) from e
+
+
+def already_watched(holder: Holder) -> VaultBusy:
+    """What a second watch is told."""
+    return VaultBusy(
+        f"Process {holder.pid or 'unknown'} watches this vault already (since {holder.since or 'just now'}).",
+        hint="It keeps the index up to date for everybody; stop it to watch from here.",
+    )
 
 
 def read_settings(fs: FileSystem, root: str) -> str | None:
