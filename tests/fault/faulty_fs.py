@@ -107,7 +107,8 @@ class FaultyFS(FileSystem):
     """The real file system with faults.
 
     `grain_ns` rounds all file times down. `folds_case` makes names that differ only in case one file, kept under the
-    first spelling; `folds_form` the same for the form of accents. `is_silent`: no change is ever told of. `clock_ns` is a wall clock set by the test, None the real one; `drift_ns` shifts the monotonic one.
+    first spelling; `folds_form` the same for the form of accents. `is_silent`: no change is ever told of. `clock_ns` is
+    a wall clock set by the test, None the real one; `drift_ns` shifts the monotonic one.
     """
 
     def __init__(
@@ -217,7 +218,6 @@ class FaultyFS(FileSystem):
         except OSError:
             spelled = []
         return f"{folder}/{spelled[0] if spelled else name}"
-
 
     def _same(self, name: str) -> str:
         name = name.casefold() if self.folds_case else name

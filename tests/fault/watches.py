@@ -21,7 +21,7 @@ from holdfast.results import Watched
 from tests.fault.vaults import CONFIG, Place, environment
 
 NEVER = 3_600.0
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 """Only a failing test waits so long."""
 
 
@@ -94,6 +94,7 @@ def watching(
         assert watch.error is None, watch.error
     finally:
         watch.stop.set()
+        watch.watch._wake.set()
         watch.thread.join(PATIENCE_S)
         watch.vault.close()
     assert not watch.thread.is_alive()

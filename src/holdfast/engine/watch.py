@@ -119,9 +119,8 @@ class Watch:
 
     def _sleep(self) -> None:
         now = self._clock()
-        if self._dirty and now >= self._retry_ns:
-            return
-        wait_ns = max(0, min(TICK_NS, max(self._due_ns, self._retry_ns, self._busy_ns) - now))
+        next_ns = 0 if self._dirty else max(self._scan_due_ns(), self._busy_ns)
+        wait_ns = max(0, min(TICK_NS, max(next_ns, self._retry_ns) - now))
         self._wake.wait(wait_ns / S)
         self._wake.clear()
         if self._clock() - now > wait_ns + GAP_NS:
@@ -157,7 +156,8 @@ class Watch:
         if now < self._retry_ns:
             return
         self._tried_ns = now
-        if self._is_scan_due(now):
+        # While another process scans, what is dirty can be looked at all the same.
+        if now >= max(self._scan_due_ns(), self._busy_ns):
             self._scan()
         elif self._dirty:
             self._look_at_dirty()
@@ -165,11 +165,10 @@ class Watch:
             return
         self._recover()
 
-    def _is_scan_due(self, now: int) -> bool:
-        if now < self._busy_ns:
-            return False  # another process scans; what is dirty can be looked at all the same
-        relief_ns = min(RELIEF * self._took_ns, RELIEF_MOST_NS)
-        return now >= self._due_ns or (self._must_scan and now >= self._scanned_ns + relief_ns)
+    def _scan_due_ns(self) -> int:
+        if not self._must_scan:
+            return self._due_ns
+        return min(self._due_ns, self._scanned_ns + min(RELIEF * self._took_ns, RELIEF_MOST_NS))
 
     def _scan(self) -> None:
         folders: dict[str, Rules | None] = {}
@@ -252,6 +251,7 @@ class Watch:
 
     def _poll(self, why: str) -> None:
         self._notices.close()
+        self._must_place = False
         self._set_mode("polling", why or "This file system tells nobody of changes.")
 
     def _set_mode(self, mode: str, why: str) -> None:
