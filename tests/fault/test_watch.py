@@ -646,6 +646,40 @@ def test_two_watches_in_one_process(place: Place) -> None:
         assert "watch" not in other.status().jobs
 
 
+def test_an_index_that_is_deleted_under_it(place: Place) -> None:
+    """The lock is gone with it, and taken again: no second watch gets in."""
+    with watching(place) as watch:
+        shutil.rmtree(place.state)
+        place.put("d0/n0.md", "# Quinces\n")
+        until(lambda: watch.vault.status().vault["notes"] == 12)
+        until(lambda: watch.vault._ws.watch_holder())
+        with place.open() as other, pytest.raises(VaultBusy, match="already"):
+            other.watch()
+    assert_nothing_is_left(place)
+
+
+def test_a_watch_whose_lock_another_one_has_taken_ends(place: Place) -> None:
+    with place.open() as vault, place.open() as other:
+        stop, error = threading.Event(), []
+
+        def watch() -> None:
+            try:
+                vault.watch(stop)
+            except VaultBusy as e:
+                error.append(e.message)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        until(vault._ws.watch_holder)
+        os.unlink(f"{vault._ws.directory}/watch.lock")
+        with contextlib.suppress(VaultBusy), other._ws.watching():
+            thread.join(10)
+        stop.set()
+        thread.join()
+        assert len(error) <= 1
+        assert not error or "watches this vault already" in error[0]
+
+
 def test_syncs_rebuilds_and_questions_beside_it(place: Place) -> None:
     rng = random.Random(5)
     with watching(place, watch_scan_s=0.5) as watch, place.open() as other:

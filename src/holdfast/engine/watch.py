@@ -90,12 +90,12 @@ class Watch:
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop` is set. Raises VaultBusy if another watch is at work on this vault."""
         self._stop = stop
-        with self._ws.watching():
+        with self._ws.watching() as keep:
             self._tell("started", f"Watching {show_path(self._ws.root)}; all notes are looked at first.")
             self._pass_on()
             self._duties.start()
             try:
-                self._loop()
+                self._loop(keep)
             except _Stopped:
                 pass
             finally:
@@ -106,7 +106,7 @@ class Watch:
             self._tell("ended", "The watch has ended.")
             self._pass_on()
 
-    def _loop(self) -> None:
+    def _loop(self, keep: Callable[[], None]) -> None:
         while not self._stop.is_set():
             self._look_around()
             try:
@@ -116,6 +116,7 @@ class Watch:
                 self._ws.count(f"watch_{type(e).__name__}")
             self._pass_on()
             self._sleep()
+            keep()
 
     def _sleep(self) -> None:
         now = self._clock()
@@ -195,6 +196,9 @@ class Watch:
         paths = tuple(sorted(self._dirty))
         done = sync(self._ws, Options(paths=paths), self._go_on)
         self._dirty.difference_update(paths)
+        index = self._ws.index()
+        if index is None or not index.meta("full"):  # the index was deleted, and what is there now has these alone
+            self._must_scan = True
         self._tell_change(done, paths)
 
     def _go_on(self, _done: int, _seen: int) -> None:

@@ -222,21 +222,35 @@ class Workspace:
             self._embedding.release()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Be the one process that watches this vault; raises VaultBusy, with who it is, at once if another is."""
-        self._system(lambda: self.fs.makedirs(self.directory))
+    def watching(self) -> Iterator[Callable[[], None]]:
+        """Be the one process that watches this vault; raises VaultBusy, with who it is, at once if another is.
+
+        Gives a call that takes the lock again where its file was deleted, with the state directory, say.
+        """
         lock = JobLock(self.fs, self.directory + "/watch.lock")
-        for _ in range(SIGNED_TRIES):
-            if self._system(lambda: lock.try_acquire("watch")):
-                break
-            holder = self.watch_holder()
-            if holder is not None and holder.pid:  # else it has not signed yet, or has just ended
-                raise already_watched(holder)
-            self.fs.sleep(0.01)
-        else:
+
+        def take() -> None:
+            self.fs.makedirs(self.directory)
+            for _ in range(SIGNED_TRIES):
+                if lock.try_acquire("watch"):
+                    return
+                holder = lock.holder()
+                if holder is not None and holder.pid:  # else it has not signed yet, or has just ended
+                    raise already_watched(holder)
+                self.fs.sleep(0.01)
             raise already_watched(Holder())
+
+        def keep() -> None:
+            try:
+                if not lock.is_in_place():
+                    lock.release()
+                    take()
+            except OSError:
+                self.count("watch_lock_lost")
+
+        self._system(take)
         try:
-            yield
+            yield keep
         finally:
             self._system(lock.release)
 
