@@ -307,7 +307,7 @@ def test_conflict_copies_are_notes_and_are_reported(place: Place) -> None:
         assert list(event.remarks) == [
             {
                 "path": "d0/n0.sync-conflict-20240131-101112-ABCDEF7.md",
-                "reason": "sync_conflict",
+                "reason": "conflict_copy",
                 "of": "d0/n0.md",
             }
         ]
@@ -462,7 +462,7 @@ def test_a_system_that_never_tells_is_not_waited_for(place: Place) -> None:
         assert ["never told" in e.message for e in watch.of("watching")] == [False, True]
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.ENOSYS, errno.EIO])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE, errno.ENOSYS, errno.EIO, errno.ENOENT])
 def test_no_notices_to_be_had(place: Place, error: int) -> None:
     with watching(place, FaultyFS(Fault("notifier", error=error, times=None))) as watch:
         (event,) = watch.of("watching")

@@ -26,7 +26,7 @@ from holdfast.results import (
 SHOWN = 10
 TAG_METRIC = "recall@10"
 REMARKS = {
-    "sync_conflict": "is a sync-conflict copy of {of}",
+    "conflict_copy": "is a sync-conflict copy of {of}",
     "name_collision": "and another note have one name where case does not count",
 }
 

@@ -270,7 +270,7 @@ class Apply:
                 counts.unchanged += not self.checksum
                 return
             if before is None and conflict_of(key_path(key).rpartition("/")[2]):
-                counts.explain("sync_conflict", key_path(key))
+                counts.explain("conflict_copy", key_path(key))
             counts.moved += item.old is not None
             counts.changed += before is not None
             counts.unchanged -= self.checksum  # it had passed for unchanged by its stat

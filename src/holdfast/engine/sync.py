@@ -215,8 +215,7 @@ class _Pass:
             apply = Apply(self.ws, index, self._grain(), self.pool)
             if self.options.paths:
                 look_at_paths(self.ws, index, apply, self.options.paths)
-                if self.is_alone:
-                    index.flush(self._flush_at())
+                self._bring_in(apply, {}, len(self.options.paths))
                 return self._report(apply.counts, "hinted", None, 0)
             walk = scan(
                 fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow, inode_mask=self.ws.inode_mask

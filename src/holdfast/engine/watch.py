@@ -39,11 +39,13 @@ RETRY_MOST_NS = 8 * S
 BUSY_NS = S
 WAIT_S = 0.3
 PLACE_AGAIN_NS = 600 * S
+FOLDERS_GONE = 3
+"""So often a scan is made once more because a folder that it met was gone a moment later."""
 BLIND = 2
 """After so many scans that found changes, where nothing was ever heard, notices are not waited for any more."""
 
 PATHS_TOLD = 10
-REMARKS = ("sync_conflict", "name_collision")
+REMARKS = ("conflict_copy", "name_collision")
 
 
 class _Stopped(BaseException):
@@ -62,7 +64,7 @@ class Watch:
     ) -> None:
         self._ws, self._on_event = ws, on_event
         self._config, self._clock = ws.config, ws.fs.monotonic_ns
-        self._duties = Duties(ws, duties)
+        self._duties = tuple(duties)
         self._embedding: Embedding | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
         self._notices = Notices(
@@ -75,7 +77,7 @@ class Watch:
         self._is_deaf = not ws.traits.events
         self._place_again_ns = 0
         self._placed: frozenset[str] = frozenset()
-        self._scans_placed = self._blind = 0
+        self._scans_placed = self._blind = self._gone = 0
 
         self._dirty: set[str] = set()
         self._must_scan = self._must_place = True
@@ -90,17 +92,18 @@ class Watch:
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop` is set. Raises VaultBusy if another watch is at work on this vault."""
         self._stop = stop
+        duties = Duties(self._ws, self._duties)
         with self._ws.watching() as keep:
             self._tell("started", f"Watching {show_path(self._ws.root)}; all notes are looked at first.")
             self._pass_on()
-            self._duties.start()
+            duties.start()
             try:
                 self._loop(keep)
             except _Stopped:
                 pass
             finally:
                 self._notices.close()
-                self._duties.stop()
+                duties.stop()
                 if self._embedding is not None:
                     self._embedding.stop()
             self._tell("ended", "The watch has ended.")
@@ -225,15 +228,17 @@ class Watch:
             self._ws.count("watch_WatchLimit")
             self._place_again_ns = self._scanned_ns + PLACE_AGAIN_NS
             self._poll(f"{e.message} {e.hint}")
-        except (FileNotFoundError, NotADirectoryError):
-            self._ws.count("watch_folder_gone")
-            self._must_scan = self._must_place = True
         except OSError as e:
+            if isinstance(e, (FileNotFoundError, NotADirectoryError)) and self._gone < FOLDERS_GONE:
+                self._ws.count("watch_folder_gone")
+                self._gone += 1
+                self._must_scan = self._must_place = True
+                return
             self._ws.count("watch_no_notices")
             self._place_again_ns = self._scanned_ns + PLACE_AGAIN_NS
             self._poll(f"The system gives no notices of changes: {e.strerror or e}.")
         else:
-            self._placed, self._must_place, self._scans_placed = frozenset(folders), False, 0
+            self._placed, self._must_place, self._scans_placed, self._gone = frozenset(folders), False, 0, 0
             self._must_scan = True  # what changed between the walk and now was told to nobody
             self._set_mode(
                 "events", f"The system tells of changes in {count:,} {'folder' if count == 1 else 'folders'}."
@@ -323,5 +328,5 @@ def _has_changed(done: Synced) -> bool:
 
 def _remark(path: str, reason: str) -> dict[str, str]:
     folder, slash, name = path.rpartition("/")
-    original = conflict_of(name) if reason == "sync_conflict" else None
+    original = conflict_of(name) if reason == "conflict_copy" else None
     return {"path": path, "reason": reason, **({"of": folder + slash + original} if original else {})}
