@@ -55,10 +55,21 @@ def test_the_package_costs_nothing_to_import() -> None:
 
 
 def test_the_vault_needs_no_command_line() -> None:
-    assert not imported("from holdfast import Vault") & {"typer", "rich", "pydantic"}
+    assert not imported("from holdfast import Vault") & {"typer", "rich", "pydantic", "watchfiles"}
 
 
 def test_the_version_costs_nothing() -> None:
     loaded = imported("from holdfast.cli import main; main()", "--version")
     assert "holdfast" in loaded
-    assert not loaded & {"numpy", "apsw", "typer", "pydantic", "yaml", "rich", "Stemmer", "pathspec"}
+    assert not loaded & {
+        "numpy",
+        "apsw",
+        "typer",
+        "pydantic",
+        "yaml",
+        "rich",
+        "Stemmer",
+        "pathspec",
+        "watchfiles",
+        "anyio",
+    }

@@ -40,6 +40,12 @@ class Config:
     note_timeout_s: float = 10.0
     slot_bytes: int = 1024 * MIB  # of its address space
 
+    # Watch. Without notices of the system, scans take a small share of the time instead (engine/watch.py).
+    watch_scan_s: float = 60.0  # a scan of everything at least so often, or after ten times the last one's duration
+    watch_poll_s: float = 5.0  # without notices, at most so often
+    watch_quiet_ms: int = 200  # how long a note must be left alone before it is looked at
+    watch_paths: int = 1_000  # more notes at once are looked at by a scan
+
     # Index
     index_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 1.5 x the vectors' + 64 MiB
     overlay_chunks: int = 1_500

@@ -83,6 +83,29 @@ class Synced(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class Watched(Result):
+    """Something that a watch did or met; docs/interface.md lists the values of `event`.
+
+    `mode` says how changes are noticed: events or polling. The counts are those of the sync that was made, `scan` its
+    kind. `paths` are those that were noticed, ten at most; `remarks` say of files with odd names what they are.
+    """
+
+    at: str
+    event: str
+    mode: str
+    message: str = ""
+    scan: str | None = None
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    paths: tuple[str, ...] = ()
+    remarks: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded(Result):
     """What was embedded: chunks that have a vector now, vectors `made`, notes `left` for the next sync to look at."""
 

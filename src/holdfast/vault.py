@@ -16,18 +16,31 @@ from holdfast.engine.carry import export, salvage
 from holdfast.engine.detached import Detached
 from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
 from holdfast.engine.look import look_first
+from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.parse import parse_file
 from holdfast.engine.prune import prune
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
 from holdfast.engine.stopgap import Stopgap, usable_index
-from holdfast.engine.sync import Options, Progress, peak_rss_bytes, rebuild, sync
+from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
-from holdfast.results import Answer, Carried, Created, Embedded, Evaluated, Listing, Note, Status, Synced, Upkeep
+from holdfast.results import (
+    Answer,
+    Carried,
+    Created,
+    Embedded,
+    Evaluated,
+    Listing,
+    Note,
+    Status,
+    Synced,
+    Upkeep,
+    Watched,
+)
 
 OPEN_FILES = 8_192
 
@@ -143,6 +156,15 @@ class Vault:
         if self._embedding is None:
             self._embedding = Embedding(self._ws)
             self._embedding.start()
+
+    def watch(self, stop: threading.Event | None = None, on_event: Callable[[Watched], None] | None = None) -> None:
+        """Keep the index equal to the notes, vectors included, until `stop` is set; whatever goes wrong is tried again.
+
+        `on_event` is called with everything that happens; see Watched. Raises VaultBusy if another watch is at work.
+        """
+        from holdfast.engine.watch import Watch
+
+        Watch(self._ws, on_event=on_event).run(stop or threading.Event())
 
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
         """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""

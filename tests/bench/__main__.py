@@ -16,13 +16,39 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import commands, embedding, hybrid, install, memory, mounts, quality, recalls, sizes, small, syncs
+from tests.bench import (
+    commands,
+    embedding,
+    hybrid,
+    install,
+    memory,
+    mounts,
+    quality,
+    recalls,
+    sizes,
+    small,
+    syncs,
+    watching,
+)
 from tests.bench.measure import Row
 from tests.bench.setup import Bench, Family, rows
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY: module.measure
-    for module in (commands, install, syncs, mounts, memory, sizes, recalls, embedding, small, hybrid, quality)
+    for module in (
+        commands,
+        install,
+        syncs,
+        watching,
+        mounts,
+        memory,
+        sizes,
+        recalls,
+        embedding,
+        small,
+        hybrid,
+        quality,
+    )
 }
 HEAD = ("", "what", "must", "measured", "compared with")
 MARKS = {True: "yes", False: "**no**", None: ""}

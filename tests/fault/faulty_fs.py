@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.files.fs import Entry, FileSystem
+from holdfast.files.fs import Entry, FileSystem, Notifier
 
 SEAM = [
     "scandir",
@@ -93,17 +94,35 @@ class FaultyEntry:
         return self._fs.coarse(self._fs.step("entry_stat", self._path, lambda: real(follow_symlinks=follow_symlinks)))
 
 
+class Silence:
+    """A notifier of a system that tells of nothing."""
+
+    def watch(self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: Any) -> str:
+        stop_event.wait()
+        return "stop"
+
+    def close(self) -> None: ...
+
+
 class FaultyFS(FileSystem):
     """The real file system with faults.
 
     `grain_ns` rounds all file times down. `folds_case` makes names that differ only in case one file, kept under the
-    first spelling. `clock_ns` is a wall clock set by the test, None the real one; `drift_ns` shifts the monotonic one.
+    first spelling; `folds_form` the same for the form of accents. `is_silent`: no change is ever told of. `clock_ns` is
+    a wall clock set by the test, None the real one; `drift_ns` shifts the monotonic one.
     """
 
     def __init__(
-        self, *faults: Fault, grain_ns: int = 1, folds_case: bool = False, clock_ns: int | None = None
+        self,
+        *faults: Fault,
+        grain_ns: int = 1,
+        folds_case: bool = False,
+        folds_form: bool = False,
+        is_silent: bool = False,
+        clock_ns: int | None = None,
     ) -> None:
         self.faults = list(faults)
+        self.folds_form, self.is_silent = folds_form, is_silent
         self.grain_ns, self.folds_case, self.clock_ns, self.drift_ns = grain_ns, folds_case, clock_ns, 0
         self.calls: Counter[str] = Counter()
         self.trail: list[tuple[str, str]] = []
@@ -183,6 +202,11 @@ class FaultyFS(FileSystem):
         taken: int = self.step("pwrite", self._paths.get(fd, ""), lambda: os.pwrite(fd, part, offset))
         return taken
 
+    def notifier(self, folders: Sequence[str], *, recursive: bool) -> Notifier:
+        real = Silence if self.is_silent else lambda: FileSystem.notifier(self, folders, recursive=recursive)
+        made: Notifier = self.step("notifier", folders[0], real)
+        return made
+
     def monotonic_ns(self) -> int:
         return time.monotonic_ns() + self.drift_ns
 
@@ -190,16 +214,20 @@ class FaultyFS(FileSystem):
         return time.time_ns() if self.clock_ns is None else self.clock_ns
 
     def _folded(self, path: str) -> str:
-        """`path` in the spelling on disk, where case does not count."""
-        if not self.folds_case or os.path.lexists(path):
+        """`path` in the spelling on disk, where case or the form of accents does not count."""
+        if not (self.folds_case or self.folds_form) or os.path.lexists(path):
             return path
         folder, _, name = path.rpartition("/")
         folder = self._folded(folder) if folder else folder
         try:
-            spelled = [n for n in os.listdir(folder or "/") if n.casefold() == name.casefold()]
+            spelled = [n for n in os.listdir(folder or "/") if self._same(n) == self._same(name)]
         except OSError:
             spelled = []
         return f"{folder}/{spelled[0] if spelled else name}"
+
+    def _same(self, name: str) -> str:
+        name = name.casefold() if self.folds_case else name
+        return unicodedata.normalize("NFC", name) if self.folds_form else name
 
 
 def _wrap(call: str) -> Callable[..., Any]:

@@ -156,3 +156,18 @@ def test_many_processes_at_once_one_wins(tmp_path: Path) -> None:
             racer.kill()
             racer.communicate()
     assert sorted(told) == ["False\n"] * 7 + ["True\n"]
+
+
+def test_a_lock_whose_file_is_gone_or_another_is_not_in_place(path: str) -> None:
+    lock = JobLock(FS, path)
+    assert not lock.is_in_place()
+    lock.acquire("watch")
+    assert lock.is_in_place()
+    os.unlink(path)
+    assert not lock.is_in_place()
+    other = JobLock(FS, path)
+    assert other.try_acquire("watch")
+    assert not lock.is_in_place()
+    assert other.is_in_place()
+    lock.release()
+    other.release()

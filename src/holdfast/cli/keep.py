@@ -1,7 +1,12 @@
-"""The verbs that keep a vault and its index: init, sync, embed, vectors, status, rebuild."""
+"""The verbs that keep a vault and its index: init, sync, watch, embed, vectors, status, rebuild."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -49,6 +54,38 @@ def sync(
     output.show(done, s.as_json, lambda x: shown.synced(x, explain), explained=explain)
     if done.quarantined or done.skipped.get("unverified"):
         raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def watch(
+    ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Keep the index up to date while notes change, until Ctrl-C. With --json, one JSON object a line."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v, _until_told_to_end() as stop:
+        v.watch(stop, lambda event: output.show_now(event, s.as_json, shown.watched))
+
+
+@contextmanager
+def _until_told_to_end() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second one does what it always does."""
+    stop = threading.Event()
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, before in known.items():
+            signal.signal(number, before)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for number in known:
+        signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        restore()
 
 
 @app.command()

@@ -79,6 +79,15 @@ def show(result: R, as_json: bool, as_text: Callable[[R], str], *, explained: bo
             write(text)
 
 
+def show_now(result: R, as_json: bool, as_text: Callable[[R], str]) -> None:
+    """As `show`, for what comes bit by bit: whoever reads a pipe sees it at once."""
+    show(result, as_json, as_text)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as e:
+        raise ReaderGoneError from e
+
+
 def error(e: HoldfastError, as_json: bool) -> int:
     """Print an error on one line of stderr and return its exit code."""
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from shlex import quote as quoted
 
 from holdfast.cli.output import cleaned, counted, linked, one_line, size_text, styled
@@ -18,11 +19,16 @@ from holdfast.results import (
     Status,
     Synced,
     Upkeep,
+    Watched,
 )
 
 # Of what has no bound, so many lines are printed; and what is shown of a tag.
 SHOWN = 10
 TAG_METRIC = "recall@10"
+REMARKS = {
+    "conflict_copy": "is a sync-conflict copy of {of}",
+    "name_collision": "and another note have one name where case does not count",
+}
 
 
 def created(done: Created) -> str:
@@ -74,6 +80,22 @@ def synced(done: Synced, explain: bool) -> str:
         lines += [f"    {one_line(path)}: {reason.replace('_', ' ')}" for path, reason in done.explained]
     elif loud:
         lines.append(f"{sum(loud.values()):,} files skipped; `holdfast sync --explain` says why")
+    return "\n".join(lines)
+
+
+def watched(event: Watched) -> str:
+    """What happened at what time of the local clock, in one line; remarks on lines of their own."""
+    at = datetime.fromisoformat(event.at).astimezone().strftime("%H:%M:%S")
+    counts = (("added", event.added), ("changed", event.changed), ("moved", event.moved), ("removed", event.removed))
+    what = ", ".join(f"{count:,} {name}" for name, count in counts if count)
+    total = sum(count for _, count in counts)
+    more = f" and {total - len(event.paths):,} more" if event.paths and total > len(event.paths) else ""
+    names = "  " + ", ".join(map(one_line, event.paths)) + more if event.paths else ""
+    mark = "! " if event.event in ("missing", "fault", "waiting") else ""
+    lines = [f"{at}  {mark}{one_line(event.message) if event.message else what + names}"]
+    for remark in event.remarks:
+        of = one_line(remark.get("of", ""))
+        lines.append(f"{at}  ! {one_line(remark['path'])} {REMARKS[remark['reason']].format(of=of)}")
     return "\n".join(lines)
 
 

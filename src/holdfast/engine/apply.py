@@ -19,8 +19,10 @@ from holdfast.engine.slot import SlowError
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import NoteError, NoteMalformed, NoteTooLarge
 from holdfast.files import notes
+from holdfast.files.conflicts import conflict_of
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
+from holdfast.files.spelling import Spelling
 from holdfast.files.wide import Pool, each
 from holdfast.index.base import NEVER_NS, FileRow, Index, NoteRecord, Tx
 from holdfast.model import Witness, key_path, show_path
@@ -65,7 +67,12 @@ class Counts:
 
     def skip(self, reason: str, path: str = "", count: int = 1) -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + count
-        if path and len(self.explained) < 1000:
+        if path:
+            self.explain(reason, path)
+
+    def explain(self, reason: str, path: str) -> None:
+        """Say something of a file that is in the index like all others."""
+        if len(self.explained) < 1000:
             self.explained.append((show_path(path), reason))
 
 
@@ -97,6 +104,7 @@ class Apply:
         self._inode_mask, self._grain_ns, self.pool = ws.inode_mask, known_grain_ns, pool
         self._may_move = index.counts().files > 0
         self._journal, self._apart = journal, Apart(ws, index, journal)
+        self.spelling = Spelling(ws.fs, ws.root)
         self.counts = Counts()
         self.late: list[Late] = []
         self.set_aside: set[bytes] = set()
@@ -280,13 +288,14 @@ class Apply:
         return None
 
     def _is_absent(self, key: bytes) -> bool:
+        path = key_path(key)
         try:
-            self._fs.lstat(f"{self._root}/{key_path(key)}")
+            self._fs.lstat(f"{self._root}/{path}")
+            return bool(path) and not self.spelling.is_exact(path)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
             return False
-        return False
 
     def _is_out(self, key: bytes) -> bool:
         """Whether the file is gone, or is there and is none of the vault's any more (ignored, hidden, no file)."""
@@ -321,6 +330,8 @@ class Apply:
             if before == item.body.digest:
                 counts.unchanged += not self.checksum
                 return
+            if before is None and conflict_of(key_path(key).rpartition("/")[2]):
+                counts.explain("conflict_copy", key_path(key))
             counts.moved += item.old is not None
             counts.changed += before is not None
             counts.unchanged -= self.checksum  # it had passed for unchanged by its stat

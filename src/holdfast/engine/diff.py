@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from holdfast.files.conflicts import collisions
 from holdfast.files.scan import Directory, Scan
 from holdfast.model import KEY_END, Witness
 from holdfast.text.names import NOTE_SUFFIXES
@@ -33,7 +34,8 @@ class Difference:
 
     `added` files are new to the index; `suspect` ones are known, with another witness or an unproven one; `removed`
     keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified`
-    rows could not be looked at. `is_all_new` says that `added` is all that the directory with this key `prefix` holds
+    rows could not be looked at. `twins` are notes, some of them new, whose names are one where case does not count.
+    `is_all_new` says that `added` is all that the directory with this key `prefix` holds
     and that the index had nothing in it.
     """
 
@@ -44,6 +46,7 @@ class Difference:
     unchanged: int = 0
     unverified: int = 0
     ignored: list[bytes] = field(default_factory=list)
+    twins: list[bytes] = field(default_factory=list)
     prefix: bytes = b""
     is_all_new: bool = False
 
@@ -126,6 +129,18 @@ def _compare(directory: Directory, rows: list[Witness], found: Difference) -> No
         if known.pop(key, None) is not None:
             found.unverified += 1
     found.removed += known
+    if found.added:
+        _find_twins(directory, found)
+
+
+def _find_twins(directory: Directory, found: Difference) -> None:
+    prefix = directory.key_prefix
+    new = {key for key, *_ in found.added}
+    names = (os.fsdecode(key[len(prefix) :]) for key, *_ in directory.files if is_note_key(key))
+    for group in collisions(names):
+        keys = [prefix + os.fsencode(name) for name in group]
+        if not new.isdisjoint(keys):
+            found.twins += keys
 
 
 def is_note_key(key: bytes) -> bool:

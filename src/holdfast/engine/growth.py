@@ -12,7 +12,7 @@ from holdfast.index.base import Index
 
 
 class Growth:
-    """`stopped` says why the index may not grow any more; from then on nothing is brought in, and the pass counts on."""
+    """`stopped` says why the index may not grow any more; then nothing more is brought in; a pass only counts."""
 
     def __init__(self, ws: Workspace, index: Index, *, is_alone: bool) -> None:
         """`is_alone`: this process holds the job lock, and may remove what is not needed."""

@@ -103,7 +103,7 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     except IndexFault as e:
         ws.count(f"index_{e.kind}", e)
         entries = {}
-    holders = {h.verb for h in (ws.job_holder(), ws.embed_holder()) if h is not None}
+    holders = {h.verb for h in (ws.job_holder(), ws.embed_holder(), ws.watch_holder()) if h is not None}
     for name in sorted({"sync", *entries, *(verb for verb in holders if verb)}):
         entry = entries.get(name, {})
         out[name] = {

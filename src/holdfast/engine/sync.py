@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
 from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.growth import Growth
+from holdfast.engine.hints import leave, look_at_paths, take
 from holdfast.engine.journal import NAME, Journal
 from holdfast.engine.late import explain, finish_late
+from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import (
     DiskFull,
@@ -32,13 +33,13 @@ from holdfast.errors import (
     VaultBusy,
     VaultMissing,
 )
-from holdfast.files.look import look_at
+from holdfast.files.ignore import Rules
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
-from holdfast.model import Witness, key_path, show_path, sort_key
+from holdfast.model import Witness, key_path, show_path
 from holdfast.results import Ready, ScanReport, Synced
 
 Progress = Callable[[int, int], None]
@@ -55,12 +56,17 @@ NETWORK_GRAIN_NS = 5_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to sync. `deadline_ms` bounds a look before an answer: what is not settled by then stays for later."""
+    """How to sync. `deadline_ms` bounds a look before an answer: what is not settled by then stays for later.
+
+    `wait_s` is how long to wait for another process that scans; a dict as `folders` is filled as by a Scan.
+    """
 
     checksum: bool = False
     accept_empty: bool = False
     deadline_ms: int | None = None
     paths: tuple[str, ...] = ()
+    wait_s: float | None = None
+    folders: dict[str, Rules | None] | None = None
 
 
 def sync(ws: Workspace, options: Options | None = None, progress: Progress | None = None) -> Synced:
@@ -71,19 +77,37 @@ def sync(ws: Workspace, options: Options | None = None, progress: Progress | Non
     options = options or Options()
     if options.paths:
         return _hinted(ws, options, progress)
-    wait_s = ws.config.lock_wait_s if options.deadline_ms is None else 0.0
+    is_look = options.deadline_ms is not None
+    wait_s = options.wait_s if options.wait_s is not None else 0.0 if is_look else ws.config.lock_wait_s
     with ws.job("sync", wait_s):
         index = ws.writable_index()
         try:
-            return _Pass(ws, index, options, progress).run()
-        except IndexDamaged as e:
-            # Damage that shows only now: set it aside and build from the notes, once.
-            ws.count("index_IndexDamaged")
-            ws.set_aside(e.message)
-            return _Pass(ws, ws.writable_index(), options, progress).run()
+            if is_look:
+                return _run(ws, index, options, progress)
+            take(ws)  # whatever was left is met by the walk
+            done = _run(ws, index, options, progress)
+            _take_hints(ws)
+            return done
         except Exception as e:
             _note_failure(ws, index, e)
             raise
+
+
+def _run(ws: Workspace, index: Index, options: Options, progress: Progress | None) -> Synced:
+    try:
+        return _Pass(ws, index, options, progress).run()
+    except IndexDamaged as e:
+        # Damage that shows only now: set it aside and build from the notes, once.
+        ws.count("index_IndexDamaged")
+        ws.set_aside(e.message)
+        return _Pass(ws, ws.writable_index(), options, progress).run()
+
+
+def _take_hints(ws: Workspace) -> None:
+    """Look at what others left while this process had the job lock. Test: fault/test_hints.py."""
+    left = take(ws, keep_all=True)
+    if left.paths:
+        _Pass(ws, ws.writable_index(), Options(paths=left.paths), None).run()
 
 
 def scan_into(ws: Workspace, index: Index, deadline_ms: int) -> Synced:
@@ -106,19 +130,33 @@ def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
             ws.generations.drop_old(_live_generation(ws))
             raise
         ws.adopt(opened, manifest)
+        _take_hints(ws)
         return done
 
 
 def _hinted(ws: Workspace, options: Options, progress: Progress | None) -> Synced:
-    """Look at the given paths, also while another process scans: batches never overwrite what is newer."""
+    """Look at the given paths, also while another process scans: batches never overwrite what is newer.
+
+    They are left as hints for that one too: what it builds may not be what is published now.
+    """
     try:
         with ws.job("sync", 0.0):
-            return _Pass(ws, ws.writable_index(), options, progress).run()
+            more = take(ws, keep_all=True).paths
+            options = replace(options, paths=tuple(dict.fromkeys((*options.paths, *more))))
+            index = ws.writable_index()
+            try:
+                done = _run(ws, index, options, progress)
+                _take_hints(ws)
+                return done
+            except Exception as e:
+                _note_failure(ws, index, e)
+                raise
     except VaultBusy:
-        index = ws.index()
-        if index is None:
+        leave(ws, options.paths)
+        published = ws.index()
+        if published is None:
             raise
-        return _Pass(ws, index, options, progress, is_alone=False).run()
+        return _Pass(ws, published, options, progress, is_alone=False).run()
 
 
 def _published(ws: Workspace) -> Index | None:
@@ -204,18 +242,28 @@ class _Pass:
     def _run(self, was_slow: bool, seen: dict[str, str], deadline: int | None) -> Synced:
         apply = Apply(self.ws, self.index, self._grain(), self.pool, self.journal)
         if self.options.paths:
-            self._hinted(apply)
-            return self._report(apply.counts, "hinted", None, 0)
+            return self._at_paths(apply)
         walk = scan(
             self.ws.fs, self.ws.root, rules_seen=seen, deadline_ns=deadline, wide=was_slow,
             inode_mask=self.ws.inode_mask,
         )  # fmt: skip
+        walk.folders = self.options.folders
         left = self._walk(apply, walk, deadline)
         if self.growth.stopped is not None:
             self._stop(self.growth.stopped, left)
         elif not walk.incomplete and not left:
             left = self._finish(apply, walk, deadline)
         return self._report(apply.counts, "first" if self.is_first else "full", walk, left)
+
+    def _at_paths(self, apply: Apply) -> Synced:
+        """Look at the given paths only."""
+        self.growth.within(lambda: look_at_paths(self.ws, self.index, apply, self.options.paths))
+        if self.growth.stopped is not None:
+            self._stop(self.growth.stopped, None)
+            return self._report(apply.counts, "hinted", None, None)
+        self._bring_in(apply, {}, len(self.options.paths))
+        self._finish_late(apply)
+        return self._report(apply.counts, "hinted", None, 0)
 
     def _grain(self) -> int:
         """The grain of the file system's times as known so far; 0 lets the first batch tell."""
@@ -272,6 +320,8 @@ class _Pass:
             counts.skip("unverified", count=found.unverified)
         for key in found.ignored:
             counts.skip("ignored", key_path(key))
+        for key in found.twins:
+            counts.explain("name_collision", key_path(key))
 
     def _bring_in(self, apply: Apply, waiting: dict[bool, list[Witness]], seen: int) -> int:
         """Bring in what waits; returns how many files were left, because the index may not grow any more."""
@@ -372,32 +422,6 @@ class _Pass:
             size -= sum(max(r[1], 0) for r in rows)
         return after
 
-    def _hinted(self, apply: Apply) -> None:
-        """Look at the given paths only."""
-        found: dict[bool, list[Witness]] = {True: [], False: []}
-        gone = []
-        looks = apply.each(self.options.paths, lambda path: self._look_at(apply, path))
-        for path, (witness, is_known) in zip(self.options.paths, looks, strict=True):
-            key = sort_key(path)
-            row = self.index.file_row(key)
-            if witness is not None:
-                found[row is None].append(witness)
-            elif is_known and row is not None:
-                gone.append(key)
-        self._bring_in(apply, found, 0)
-        if gone:
-            self.ws.prove_vault()
-        apply.drop(gone)
-        self._finish_late(apply)
-
-    def _look_at(self, apply: Apply, path: str) -> tuple[Witness | None, bool]:
-        """What is at `path` (None: no file of the vault), and whether that could be told."""
-        try:
-            return look_at(self.ws.fs, self.ws.root, path, self.ws.inode_mask), True
-        except OSError:
-            apply.counts.skip("unverified", path)
-            return None, False
-
     def _ready(self, chunks: int) -> Ready:
         live = self.index.vectors.live()
         return Ready(self.index.vectors.ready(live.id) if live is not None else 0, chunks)
@@ -421,15 +445,3 @@ class _Pass:
             generation=self.index.generation, seq=counted.seq, behind=left, stopped=self.growth.stopped,
             explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip
-
-
-def peak_rss_bytes() -> int:
-    """The largest resident size of this program so far."""
-    try:
-        # What getrusage says begins with the size of the process that started us; this one begins anew with exec.
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass  # not Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -41,6 +41,7 @@ from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
 ROOM_BYTES = 2 << 20
+SIGNED_TRIES = 20
 
 T = TypeVar("T")
 
@@ -252,6 +253,43 @@ class Workspace:
         finally:
             self._embedding.release()
 
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], None]]:
+        """Be the one process that watches this vault; raises VaultBusy, with who it is, at once if another is.
+
+        Gives a call that takes the lock again where its file was deleted, with the state directory, say.
+        """
+        lock = JobLock(self.fs, self.directory + "/watch.lock")
+
+        def take() -> None:
+            self.fs.makedirs(self.directory)
+            for _ in range(SIGNED_TRIES):
+                if lock.try_acquire("watch"):
+                    return
+                holder = lock.holder()
+                if holder is not None and holder.pid:  # else it has not signed yet, or has just ended
+                    raise already_watched(holder)
+                self.fs.sleep(0.01)
+            raise already_watched(Holder())
+
+        def keep() -> None:
+            try:
+                if not lock.is_in_place():
+                    lock.release()
+                    take()
+            except OSError:
+                self.count("watch_lock_lost")
+
+        self._system(take)
+        try:
+            yield keep
+        finally:
+            self._system(lock.release)
+
+    def watch_holder(self) -> Holder | None:
+        """Who watches this vault now; None if nobody does."""
+        return self._holder("watch.lock")
+
     def embed_holder(self) -> Holder | None:
         """Who embeds this vault's chunks now; None if nobody does."""
         return self._holder("embed.lock")
@@ -285,6 +323,14 @@ class Workspace:
                 f"The index directory {self.directory} cannot be used: {e.strerror}.",
                 hint="Make it writable, or name another by --state-dir.",
             ) from e
+
+
+def already_watched(holder: Holder) -> VaultBusy:
+    """What a second watch is told."""
+    return VaultBusy(
+        f"Process {holder.pid or 'unknown'} watches this vault already (since {holder.since or 'just now'}).",
+        hint="It keeps the index up to date for everybody; stop it to watch from here.",
+    )
 
 
 def read_settings(fs: FileSystem, root: str) -> str | None:

@@ -12,7 +12,8 @@ import itertools
 import os
 import sys
 import time
-from typing import ClassVar, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 READ_BLOCK = 1 << 20
 TEMP_PREFIX = ".holdfast-tmp-"
@@ -36,6 +37,17 @@ class Entry(Protocol):
     def is_file(self, *, follow_symlinks: bool = True) -> bool: ...
     def is_symlink(self) -> bool: ...
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
+
+
+class Notifier(Protocol):
+    """A source of the system's notices of changes, as `watchfiles` has it.
+
+    `watch` waits for changes and returns (kind, path) of each, or a word: "stop" once `stop_event` is set. It raises
+    RuntimeError where a notice could not be told, and then at every call.
+    """
+
+    def watch(self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: Any) -> set[tuple[int, str]] | str: ...
+    def close(self) -> None: ...
 
 
 class FileSystem:
@@ -245,6 +257,29 @@ class FileSystem:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+    def notifier(self, folders: Sequence[str], *, recursive: bool) -> Notifier:
+        """What tells of changes in these folders from now on.
+
+        Raises ENOSPC or EMFILE at the system's limits of watches, ENOSYS where the system tells nothing, and what else
+        is wrong with a folder.
+        """
+        from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+
+        try:
+            # Errors of permission are not ignored: that would ignore the limit of watches too.
+            made = RustNotify(list(folders), False, False, 3_600_000, recursive, False)
+        except WatchfilesRustInternalError as e:
+            is_limit = f"(os error {errno.EMFILE})" in str(e)
+            raise OSError(errno.EMFILE if is_limit else errno.EIO, str(e)) from e
+        except OSError as e:
+            if type(e) is not OSError or e.errno is not None:
+                raise
+            raise OSError(errno.ENOSPC if "limit" in str(e) else errno.EIO, str(e)) from e
+        if "Poll(" in repr(made):  # it would stat everything, all the time
+            made.close()
+            raise OSError(errno.ENOSYS, "the system announces no changes")
+        return made
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()

@@ -50,6 +50,16 @@ class JobLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one that others would lock."""
+        if self._fd is None:
+            return False
+        try:
+            here, ours = self._fs.lstat(self._path), self._fs.fstat(self._fd)
+        except FileNotFoundError:
+            return False
+        return (here.st_dev, here.st_ino) == (ours.st_dev, ours.st_ino)
+
     def try_acquire(self, verb: str) -> bool:
         """Take the lock for `verb` if it is free, and say whether it was."""
         assert self._fd is None, "the lock is held already"

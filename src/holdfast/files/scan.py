@@ -106,6 +106,7 @@ class Scan:
 
     `rules_found` maps each directory with ignore files to their digest. `incomplete` says that the walk was cut short
     by its deadline or that the root is no longer what it was at the start: then nothing unseen may count as deleted.
+    A dict given as `folders` is filled with the directories that were read, and the rules for the names in each.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Scan:
         self.skipped: dict[str, int] = {}
         self.skipped_paths: list[tuple[str, str]] = []
         self.incomplete = True  # until the end is reached
+        self.folders: dict[str, Rules | None] | None = None
         self._fs, self._root, self._rules_seen = fs, root, rules_seen
         self._max_depth, self._window, self._stats = max_depth, window, stats
         self._listers: Pool | None = None
@@ -175,6 +177,8 @@ class Scan:
             found._miss(name, error)
         self.directories += 1
         self.files += len(found.files)
+        if self.folders is not None and found.error is None:
+            self.folders[found.path] = found.rules
         for reason, n in found.skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + n
         self.skipped_paths += found.skipped_paths[: NAMED - len(self.skipped_paths)]
