@@ -21,7 +21,7 @@ from holdfast.engine.parse import parse_file
 from holdfast.engine.prune import prune
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
-from holdfast.engine.status import status
+from holdfast.engine.status import status, write_health
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
@@ -43,6 +43,7 @@ from holdfast.results import (
 )
 
 OPEN_FILES = 8_192
+HEALTH_EVERY_S = 5.0
 
 
 def raise_file_limit() -> None:
@@ -162,9 +163,11 @@ class Vault:
 
         `on_event` is called with everything that happens; see Watched. Raises VaultBusy if another watch is at work.
         """
+        from holdfast.engine.duties import Duty
         from holdfast.engine.watch import Watch
 
-        Watch(self._ws, on_event=on_event).run(stop or threading.Event())
+        duties = [Duty("health", HEALTH_EVERY_S, lambda: write_health(self._ws))]
+        Watch(self._ws, duties=duties, on_event=on_event).run(stop or threading.Event())
 
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:
         """Write all vectors to a file: from it they need not be made again, whatever becomes of the index."""

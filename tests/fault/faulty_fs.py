@@ -171,6 +171,7 @@ class FaultyFS(FileSystem):
             "st_mtime": mtime / 1e9,
             "st_ctime": ctime / 1e9,
             "st_atime": st.st_atime,
+            "st_blocks": st.st_blocks,
         }
         return os.stat_result(tuple(st)[:10], named)
 

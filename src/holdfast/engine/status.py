@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -14,6 +15,7 @@ from holdfast.model import key_path, show_path
 from holdfast.results import Status
 
 NEWEST = 10
+HEALTH_FILE = "health.json"
 
 
 def status(ws: Workspace) -> Status:
@@ -69,6 +71,18 @@ def status(ws: Workspace) -> Status:
         jobs=jobs,
         counters=dict(sorted(ws.counters.items())),
     )
+
+
+def write_health(ws: Workspace) -> None:
+    """Leave the status as a file for monitors, replaced as a whole: `health.json` in the index directory.
+
+    Its `at` tells a watch that is well from one that has ended. On a full disk the old one stays, and grows old.
+    """
+    report = {"at": rfc3339(ws.fs.time_ns()), **status(ws).to_dict()}
+    try:
+        ws.fs.write_new(f"{ws.directory}/{HEALTH_FILE}", (json.dumps(report) + "\n").encode(), durable=False)
+    except OSError as e:
+        ws.count("health_file_failed", e)
 
 
 def _facts(index: Index) -> dict[str, Any]:
