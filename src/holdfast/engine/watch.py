@@ -180,6 +180,8 @@ class Watch:
         self._must_scan = False
         try:
             done = sync(self._ws, Options(folders=folders, wait_s=WAIT_S), self._go_on)
+            if done.stopped is not None:
+                raise done.stopped
         except BaseException:
             self._must_scan = True
             self._dirty |= dirty
@@ -198,6 +200,9 @@ class Watch:
     def _look_at_dirty(self) -> None:
         paths = tuple(sorted(self._dirty))
         done = sync(self._ws, Options(paths=paths), self._go_on)
+        if done.stopped is not None:
+            self._must_scan = True  # what was left is known to a scan alone
+            raise done.stopped
         self._dirty.difference_update(paths)
         index = self._ws.index()
         if index is None or not index.meta("full"):  # the index was deleted, and what is there now has these alone
