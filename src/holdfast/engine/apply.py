@@ -80,7 +80,7 @@ class Apply:
         # What is set aside is read again wherever it is met: why it was may hold no more, or name another path.
         self._aside = {x.key for x in index.quarantined(sys.maxsize)}
         self.counts = Counts()
-        self.checksum = False
+        self.checksum = self._is_forced = False
 
     def files(self, witnesses: Iterable[Witness], *, is_new: bool) -> None:
         """Bring these files in; `is_new` if the index has none of them."""
@@ -141,6 +141,14 @@ class Apply:
         finally:
             self.checksum = False
 
+    def reread(self, witnesses: Iterable[Witness]) -> None:
+        """Bring these files in again, whatever their stat and digest: what the index keeps of them is not trusted."""
+        self._is_forced = True
+        try:
+            self.scrub(witnesses)
+        finally:
+            self._is_forced = False
+
     def _batches(self, witnesses: Iterable[Witness]) -> Iterator[list[Witness]]:
         batch: list[Witness] = []
         size = 0
@@ -187,7 +195,8 @@ class Apply:
         body, known = item.body, item.known
         if body is None:
             return
-        if known is not None and known.digest == body.digest and known.witness[0] not in self._aside:
+        is_trusted = item.witness[0] not in self._aside and not self._is_forced
+        if known is not None and known.digest == body.digest and is_trusted:
             return
         path = key_path(item.witness[0])
         try:

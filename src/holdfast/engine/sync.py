@@ -18,6 +18,7 @@ from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
 from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
+from holdfast.engine.prove import audit_slice
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexDamaged, IndexFault, VaultBusy, VaultMissing
 from holdfast.files.look import look_at
@@ -25,6 +26,7 @@ from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
 from holdfast.files.wide import Pool
 from holdfast.index.base import Index
+from holdfast.index.generations import Manifest, OpenIndex
 from holdfast.index.sqlite.db import decoding
 from holdfast.model import Witness, key_path, show_path, sort_key
 from holdfast.results import Ready, ScanReport, Synced
@@ -81,17 +83,24 @@ def scan_into(ws: Workspace, index: Index, deadline_ms: int) -> Synced:
 def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
     """Build a new generation from the notes beside the published one, then publish it."""
     with ws.job("rebuild", ws.config.lock_wait_s):
-        known = _known_notes(ws)
-        opened, manifest = ws.build()
-        try:
-            done = _Pass(ws, opened.index, Options(), progress, known).run()
-            carry_over(ws, _published(ws), opened.index)
-        except BaseException:
-            opened.close()
-            ws.generations.drop_old(_live_generation(ws))
-            raise
+        opened, manifest, done = build_beside(ws, progress)
         ws.adopt(opened, manifest)
         return done
+
+
+def build_beside(ws: Workspace, progress: Progress | None) -> tuple[OpenIndex, Manifest, Synced]:
+    """A new generation from the notes, with every whole vector of the others; not published. Needs the job lock."""
+    known = _known_notes(ws)
+    opened, manifest = ws.build()
+    try:
+        done = _Pass(ws, opened.index, Options(), progress, known).run()
+        carry_over(ws, opened.index)
+    except BaseException:
+        opened.close()
+        # This one alone: of the others, even a damaged one may be all that is left of the vectors.
+        ws.generations.drop(manifest.generation)
+        raise
+    return opened, manifest, done
 
 
 def _hinted(ws: Workspace, options: Options, progress: Progress | None) -> Synced:
@@ -106,14 +115,6 @@ def _hinted(ws: Workspace, options: Options, progress: Progress | None) -> Synce
         return _Pass(ws, index, options, progress, is_alone=False).run()
 
 
-def _published(ws: Workspace) -> Index | None:
-    try:
-        return ws.index()
-    except IndexFault as e:
-        ws.count(f"index_{e.kind}")
-        return None
-
-
 def _known_notes(ws: Workspace) -> int:
     """How many notes the published index has; 0 where it cannot be asked."""
     try:
@@ -122,14 +123,6 @@ def _known_notes(ws: Workspace) -> int:
     except IndexFault as e:
         ws.count(f"index_{e.kind}")
         return 0
-
-
-def _live_generation(ws: Workspace) -> int:
-    try:
-        index = ws.index()
-    except IndexFault:
-        return 0
-    return index.generation if index else 0
 
 
 def _note_failure(ws: Workspace, index: Index, error: Exception) -> None:
@@ -274,6 +267,8 @@ class _Pass:
     def _finish(self, apply: Apply, walk: Scan) -> None:
         self._scrub(apply)
         self.index.flush(1 if self.is_first else self.config.overlay_chunks)
+        if self.options.deadline_ms is None:
+            audit_slice(self.ws, self.index, apply, self.look_ns, is_first=self.is_first)
         done_ns = self.ws.fs.time_ns()
         values: dict[str, str | int] = {
             "rules": json.dumps(walk.rules_found, sort_keys=True),

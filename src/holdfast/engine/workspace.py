@@ -36,6 +36,7 @@ from holdfast.index.generations import Generations, Manifest, OpenIndex, index_d
 from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
+LEFT_ALONE = "It is left as it is (`self_heal` is off): look at it, then run `holdfast repair`."
 
 T = TypeVar("T")
 
@@ -144,7 +145,7 @@ class Workspace:
                     raise
                 reason = e.message
                 self.count(f"index_{e.kind}")
-                self.set_aside(reason)
+                self.set_aside(reason, is_damaged=not self.generations.is_outdated())
                 self.rebuilt_because = reason
             opened, manifest = self._system(self.generations.build)
             self._system(lambda: self.generations.publish(opened, manifest))
@@ -152,8 +153,13 @@ class Workspace:
             opened.index.note_job("build", reason, self.fs.time_ns())
             return opened.index
 
-    def set_aside(self, reason: str) -> None:
-        """Move the published index into quarantine; the next writer builds a new one."""
+    def set_aside(self, reason: str, *, is_damaged: bool = True) -> None:
+        """Move the published index into quarantine; the next writer builds a new one.
+
+        Raises IndexDamaged where the settings say that damage is left for inspection.
+        """
+        if is_damaged and not self.config.self_heal:
+            raise IndexDamaged(reason, hint=LEFT_ALONE)
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.set_aside(reason))
@@ -162,7 +168,7 @@ class Workspace:
         return self._system(self.generations.build)
 
     def adopt(self, opened: OpenIndex, manifest: Manifest) -> None:
-        """Publish a generation that was built beside, and use it."""
+        """Publish a generation that was built beside, and use it; the one before is dropped, or kept if condemned."""
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.publish(opened, manifest))

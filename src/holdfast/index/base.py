@@ -15,6 +15,7 @@ from enum import IntFlag
 from typing import Protocol
 
 from holdfast.index.asking import ChunkRow, Newest, Search, Signals
+from holdfast.index.proofs import Proofs
 from holdfast.index.vectors.port import VectorStore
 from holdfast.model import Witness
 
@@ -179,6 +180,9 @@ class Index(Protocol):
 
     @property
     def vectors(self) -> VectorStore: ...
+
+    @property
+    def proofs(self) -> Proofs: ...
 
     @property
     def is_in_place(self) -> bool:

@@ -3,6 +3,7 @@
     manifest.json          which generation is live and what it belongs to; replaced by rename
     gen-000007.db          everything of one generation (SQLite adds -wal and -shm)
     gen-000007.lock        held shared by whoever has it open; only what can be locked exclusively is removed
+    gen-000007.flaws       what is wrong with it: once it is replaced and nobody has it open, it goes into quarantine
     job.lock               held by the one process that scans
     quarantine/            what was set aside, each with a .json that says why; at most KEPT
 
@@ -19,9 +20,10 @@ import os
 import re
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
 from holdfast.files.fs import FileSystem
@@ -217,22 +219,54 @@ class Generations:
 
         Readers that have it open keep it. Names never collide and the number kept is bounded, oldest removed first.
         """
-        home = f"{self.directory}/quarantine"
-        self.fs.makedirs(home)
-        # Later than what is there already, whatever the clock says: the newest is kept, and no two are one.
-        newest = max((int(n[:20]) for n in _names(self.fs, home) if n[:20].isdigit()), default=0)
-        stamp = f"{max(self.fs.time_ns(), newest + 1):020d}"
-        evidence = {"reason": reason, "at_ns": int(stamp), "files": {}}
+        home, stamp = self._quarantine()
+        evidence: dict[str, Any] = {"reason": reason, "at_ns": int(stamp), "files": {}}
         for entry in sorted(self.fs.scandir(self.directory), key=lambda e: e.name):
             # The manifest goes last: until then a reader finds damage, never a wrong index.
             if entry.name.startswith("gen-") and not entry.name.endswith(".lock"):
                 self._move(entry.name, f"{home}/{stamp}-{entry.name}", evidence["files"])
         self._move(MANIFEST, f"{home}/{stamp}-{MANIFEST}", evidence["files"])
+        self._keep(home, stamp, evidence)
+
+    def _quarantine(self) -> tuple[str, str]:
+        """The folder, made if missing, and the stamp that the names of what comes next begin with."""
+        home = f"{self.directory}/quarantine"
+        self.fs.makedirs(home)
+        # Later than what is there already, whatever the clock says: the newest is kept, and no two are one.
+        newest = max((int(n[:20]) for n in _names(self.fs, home) if n[:20].isdigit()), default=0)
+        return home, f"{max(self.fs.time_ns(), newest + 1):020d}"
+
+    def _keep(self, home: str, stamp: str, evidence: dict[str, Any]) -> None:
+        """Write the evidence down; of what was set aside before, remove all but the newest."""
         self.fs.write_new(f"{home}/{stamp}.json", (json.dumps(evidence, indent=1) + "\n").encode(), durable=False)
         stamps = sorted({e.name[:20] for e in self.fs.scandir(home)})
         for entry in self.fs.scandir(home):
             if entry.name[:20] in stamps[:-KEPT]:
                 self.fs.unlink(f"{home}/{entry.name}")
+
+    def condemn(self, evidence: Mapping[str, Any], but: int) -> None:
+        """Let every generation except `but` go into quarantine when it is dropped, with the evidence beside it.
+
+        Until then it serves as before: that is how a damaged one is replaced without a moment in which there is none.
+        """
+        _, stamp = self._quarantine()
+        text = json.dumps({**evidence, "at_ns": int(stamp), "files": {}}, indent=1) + "\n"
+        for number in sorted(self._numbers() - {but}):
+            if _exists(self.fs, self._path(number) + ".db"):
+                self.fs.write_new(self._path(number) + ".flaws", text.encode(), durable=False)
+
+    def databases(self, but: int) -> list[str]:
+        """The databases of all generations except `but`, newest first."""
+        paths = [self._path(n) + ".db" for n in sorted(self._numbers() - {but}, reverse=True)]
+        return [path for path in paths if _exists(self.fs, path)]
+
+    def is_outdated(self) -> bool:
+        """Whether what is published was made by an older version, or with other settings: no damage, and no use."""
+        try:
+            manifest = read_manifest(self.fs, self.directory)
+        except IndexFault:
+            return False
+        return manifest is not None and (manifest.schema < SCHEMA or manifest.analyzer != self._analyzer)
 
     def quarantined(self) -> list[str]:
         """The databases that were set aside, newest first."""
@@ -250,18 +284,42 @@ class Generations:
 
     def drop_old(self, live: int) -> int:
         """Remove generations other than `live` that nobody has open; returns the bytes freed."""
-        freed = 0
-        numbers = {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
-        for number in sorted(numbers - {live}):
-            fd = self.fs.open_lock(self._path(number) + ".lock")
-            try:
-                if not self.fs.flock(fd, exclusive=True):
-                    continue
-                for suffix in (".vec", ".db-shm", ".db-wal", ".db", ".lock"):
-                    freed += self._remove(self._path(number) + suffix)
-            finally:
-                self.fs.close(fd)
-        return freed
+        return sum(self.drop(number) for number in sorted(self._numbers() - {live}))
+
+    def drop(self, number: int) -> int:
+        """Remove a generation, unless somebody has it open; returns the bytes freed. What is condemned is kept."""
+        fd = self.fs.open_lock(self._path(number) + ".lock")
+        try:
+            if not self.fs.flock(fd, exclusive=True):
+                return 0
+            if _exists(self.fs, self._path(number) + ".flaws"):
+                self._retire(number)
+            suffixes = (".vec", ".db-shm", ".db-wal", ".db", ".flaws", ".lock")
+            return sum(self._remove(self._path(number) + suffix) for suffix in suffixes)
+        finally:
+            self.fs.close(fd)
+
+    def _retire(self, number: int) -> None:
+        """Move a condemned generation into quarantine, under the stamp that it was given: a death on the way is made
+        good by the next try."""
+        home, stamp = self._quarantine()
+        evidence: dict[str, Any] = {"reason": "condemned"}
+        fd = self.fs.open_read(self._path(number) + ".flaws")
+        try:
+            evidence |= json.loads(self.fs.read_all(fd))
+            stamp = f"{int(evidence['at_ns']):020d}"
+        except (ValueError, KeyError, TypeError):
+            evidence["at_ns"] = int(stamp)  # its own words are damaged; it goes all the same
+        finally:
+            self.fs.close(fd)
+        evidence["files"] = {}
+        for suffix in (".vec", ".db-wal", ".db"):
+            name = f"gen-{number:06d}{suffix}"
+            self._move(name, f"{home}/{stamp}-{name}", evidence["files"])
+        self._keep(home, stamp, evidence)
+
+    def _numbers(self) -> set[int]:
+        return {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
 
     def _remove(self, path: str) -> int:
         try:
@@ -293,8 +351,7 @@ class Generations:
         return total, count
 
     def _next_number(self) -> int:
-        names = [e.name for e in self.fs.scandir(self.directory)]
-        return max((int(m[1]) for n in names if (m := _GENERATION.match(n))), default=0) + 1
+        return max(self._numbers(), default=0) + 1
 
     def _path(self, number: int) -> str:
         return f"{self.directory}/gen-{number:06d}"

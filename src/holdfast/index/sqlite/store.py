@@ -24,6 +24,7 @@ from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
 from holdfast.index.sqlite.detail import chunk_rows
 from holdfast.index.sqlite.vector_store import SqliteVectors
+from holdfast.index.sqlite.verify import SqliteProofs
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 SPEAKERS_MAX = 8
@@ -80,6 +81,7 @@ class SqliteIndex:
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
         self.vectors = SqliteVectors(weakref.proxy(self), path)
+        self.proofs = SqliteProofs(weakref.proxy(self), path)
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -231,6 +233,10 @@ class SqliteIndex:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
             return ask.newest(self._db, corpus, search, limit, self.vectors.over(corpus).ready, seq)
+
+    def corpus(self) -> Corpus:
+        """What a reader holds of the snapshot that it is in."""
+        return self._load()[0]
 
     def _load(self) -> tuple[Corpus, int]:
         meta = dict(self._all("select key, value from meta where key in ('seq', 'layout')"))
