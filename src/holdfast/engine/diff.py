@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from holdfast.files.scan import Directory, Scan
+from holdfast.files.scan import Directory
 from holdfast.model import KEY_END, Witness
 from holdfast.text.names import NOTE_SUFFIXES
 
@@ -78,7 +78,7 @@ def _key(row: Witness) -> bytes:
     return row[0]
 
 
-def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
+def diff(index: Rows, scan: Iterable[Directory]) -> Iterator[Difference]:
     """The differences, directory by directory in key order; the last one holds what stood behind the last directory."""
     known = _KnownRows(index)
     for directory in scan:

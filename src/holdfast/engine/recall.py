@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from holdfast.engine.budget import fit
+from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
 from holdfast.engine.meaning import ask_embedder
 from holdfast.engine.passages import Passage, read_passages
@@ -85,7 +86,8 @@ def recall(
     except (IndexFault, ResourceFault) as e:
         # Damage that shows only while reading: the same question to the notes themselves.
         ws.count(f"index_{e.kind}")
-        degraded.append(f"{e.message} The notes were searched instead.")
+        became = set_aside(ws, index, e) if via == "keyword" else ""
+        degraded.append(f"{e.message} {became + ' ' if became else ''}The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
         query, found = _ask(ws, index, question, wanted, degraded)
     passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)

@@ -132,6 +132,14 @@ def _note_failure(ws: Workspace, index: Index, error: Exception) -> None:
         ws.count("job_record_failed")  # the error itself is on its way to the user
 
 
+def known_grain_ns(ws: Workspace, index: Index) -> int:
+    """The grain of the file system's times as known so far; 0 lets the first batch tell."""
+    if ws.traits.network:
+        return NETWORK_GRAIN_NS
+    with decoding(index.path):
+        return int(index.meta("grain_ns") or 0)
+
+
 class _Pass:
     """One pass over the vault."""
 
@@ -167,7 +175,7 @@ class _Pass:
             deadline = self.started_ns + self.options.deadline_ms * 1_000_000
         self.pool = Pool(WIDTH) if was_slow else None
         try:
-            apply = Apply(self.ws, index, self._grain(), self.pool)
+            apply = Apply(self.ws, index, known_grain_ns(self.ws, index), self.pool)
             if self.options.paths:
                 self._hinted(apply)
                 return self._report(apply.counts, "hinted", None, 0)
@@ -181,13 +189,6 @@ class _Pass:
         finally:
             if self.pool is not None:
                 self.pool.close()
-
-    def _grain(self) -> int:
-        """The grain of the file system's times as known so far; 0 lets the first batch tell."""
-        if self.ws.traits.network:
-            return NETWORK_GRAIN_NS
-        with decoding(self.index.path):
-            return int(self.index.meta("grain_ns") or 0)
 
     def _walk(self, apply: Apply, walk: Scan, deadline: int | None) -> int | None:
         """Apply what differs; returns how many files are known to differ and were left, None if that is unknown."""

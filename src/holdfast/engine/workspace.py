@@ -11,7 +11,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from holdfast.config import Config, load
 from holdfast.embed.base import Embedder
@@ -163,6 +163,10 @@ class Workspace:
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.set_aside(reason))
+
+    def condemn(self, evidence: Mapping[str, Any], but: int) -> None:
+        """Have the published index kept in quarantine, with the evidence, once generation `but` has taken its place."""
+        self._system(lambda: self.generations.condemn(evidence, but))
 
     def build(self) -> tuple[OpenIndex, Manifest]:
         return self._system(self.generations.build)

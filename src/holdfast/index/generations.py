@@ -27,12 +27,12 @@ from typing import Any
 
 from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
 from holdfast.files.fs import FileSystem
+from holdfast.index.quarantine import Quarantine, names
 from holdfast.index.sqlite.db import SCHEMA, create
 from holdfast.index.sqlite.store import SqliteIndex
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-KEPT = 2
 
 _GENERATION = re.compile(r"gen-(\d{6})\b")
 _NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
@@ -74,7 +74,7 @@ def index_directory(fs: FileSystem, state_dir: str, root: str, vault_id: str | N
 
 def is_known(fs: FileSystem, state_dir: str, root: str) -> bool:
     """Whether there is an index of a vault at the real path `root`."""
-    return any(name.endswith("-" + _place(root)) for name in _names(fs, fs.realpath(state_dir)))
+    return any(name.endswith("-" + _place(root)) for name in names(fs, fs.realpath(state_dir)))
 
 
 def _place(root: str) -> str:
@@ -83,7 +83,7 @@ def _place(root: str) -> str:
 
 def _refuse_lost_id(fs: FileSystem, state: str, place: str, root: str) -> None:
     """A folder that had an id and has none now is an unmounted disk, not a new and empty vault."""
-    for name in _names(fs, state):
+    for name in names(fs, state):
         if name.endswith("-" + place) and not name.startswith("folder-"):
             raise VaultMissing(
                 f"The folder {root} was a vault and its .holdfast is gone.",
@@ -91,15 +91,8 @@ def _refuse_lost_id(fs: FileSystem, state: str, place: str, root: str) -> None:
             )
 
 
-def _names(fs: FileSystem, folder: str) -> list[str]:
-    try:
-        return sorted(e.name for e in fs.scandir(folder))
-    except OSError:
-        return []
-
-
 def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
-    for name in _names(fs, state):
+    for name in names(fs, state):
         if name.startswith(vault_id + "-"):
             try:
                 old = read_manifest(fs, f"{state}/{name}")
@@ -150,6 +143,7 @@ class Generations:
     def __init__(self, fs: FileSystem, directory: str, root: str, vault_id: str | None, analyzer: str) -> None:
         self.fs, self.directory = fs, directory
         self._root, self._vault, self._analyzer = root, vault_id or "", analyzer
+        self._quarantine = Quarantine(fs, directory)
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What changes whenever another manifest is published: one stat."""
@@ -195,7 +189,7 @@ class Generations:
     def build(self) -> tuple[OpenIndex, Manifest]:
         """A new, empty generation that nobody sees until `publish`."""
         self.fs.makedirs(self.directory)
-        number = self._next_number()
+        number = self.next_number()
         database = uuid.uuid4().hex
         lock = self._lock(number)
         try:
@@ -219,41 +213,33 @@ class Generations:
 
         Readers that have it open keep it. Names never collide and the number kept is bounded, oldest removed first.
         """
-        home, stamp = self._quarantine()
+        stamp = self._quarantine.stamp()
         evidence: dict[str, Any] = {"reason": reason, "at_ns": int(stamp), "files": {}}
         for entry in sorted(self.fs.scandir(self.directory), key=lambda e: e.name):
             # The manifest goes last: until then a reader finds damage, never a wrong index.
             if entry.name.startswith("gen-") and not entry.name.endswith(".lock"):
-                self._move(entry.name, f"{home}/{stamp}-{entry.name}", evidence["files"])
-        self._move(MANIFEST, f"{home}/{stamp}-{MANIFEST}", evidence["files"])
-        self._keep(home, stamp, evidence)
-
-    def _quarantine(self) -> tuple[str, str]:
-        """The folder, made if missing, and the stamp that the names of what comes next begin with."""
-        home = f"{self.directory}/quarantine"
-        self.fs.makedirs(home)
-        # Later than what is there already, whatever the clock says: the newest is kept, and no two are one.
-        newest = max((int(n[:20]) for n in _names(self.fs, home) if n[:20].isdigit()), default=0)
-        return home, f"{max(self.fs.time_ns(), newest + 1):020d}"
-
-    def _keep(self, home: str, stamp: str, evidence: dict[str, Any]) -> None:
-        """Write the evidence down; of what was set aside before, remove all but the newest."""
-        self.fs.write_new(f"{home}/{stamp}.json", (json.dumps(evidence, indent=1) + "\n").encode(), durable=False)
-        stamps = sorted({e.name[:20] for e in self.fs.scandir(home)})
-        for entry in self.fs.scandir(home):
-            if entry.name[:20] in stamps[:-KEPT]:
-                self.fs.unlink(f"{home}/{entry.name}")
+                self._quarantine.take(entry.name, stamp, evidence)
+        self._quarantine.take(MANIFEST, stamp, evidence)
+        self._quarantine.keep(stamp, evidence)
 
     def condemn(self, evidence: Mapping[str, Any], but: int) -> None:
-        """Let every generation except `but` go into quarantine when it is dropped, with the evidence beside it.
+        """Let what is published go into quarantine when it is dropped, with the evidence beside it.
 
         Until then it serves as before: that is how a damaged one is replaced without a moment in which there is none.
         """
-        _, stamp = self._quarantine()
-        text = json.dumps({**evidence, "at_ns": int(stamp), "files": {}}, indent=1) + "\n"
-        for number in sorted(self._numbers() - {but}):
-            if _exists(self.fs, self._path(number) + ".db"):
-                self.fs.write_new(self._path(number) + ".flaws", text.encode(), durable=False)
+        for number in self.published(but):
+            stamp = self._quarantine.stamp()
+            text = json.dumps({**evidence, "at_ns": int(stamp), "files": {}}, indent=1) + "\n"
+            self.fs.write_new(self._path(number) + ".flaws", text.encode(), durable=False)
+
+    def published(self, but: int = 0) -> list[int]:
+        """The number of the published generation; those of all but one, where the manifest does not say which it is."""
+        try:
+            manifest = read_manifest(self.fs, self.directory)
+        except IndexFault:
+            manifest = None
+        found = [n for n in sorted(self._numbers() - {but}) if _exists(self.fs, self._path(n) + ".db")]
+        return [n for n in found if manifest is not None and n == manifest.generation] or found
 
     def databases(self, but: int) -> list[str]:
         """The databases of all generations except `but`, newest first."""
@@ -270,17 +256,7 @@ class Generations:
 
     def quarantined(self) -> list[str]:
         """The databases that were set aside, newest first."""
-        home = f"{self.directory}/quarantine"
-        return [f"{home}/{name}" for name in reversed(_names(self.fs, home)) if name.endswith(".db")]
-
-    def _move(self, name: str, to: str, sizes: object) -> None:
-        assert isinstance(sizes, dict)
-        source = f"{self.directory}/{name}"
-        try:
-            sizes[name] = self.fs.lstat(source).st_size
-            self.fs.rename(source, to)
-        except FileNotFoundError:
-            pass
+        return self._quarantine.databases()
 
     def drop_old(self, live: int) -> int:
         """Remove generations other than `live` that nobody has open; returns the bytes freed."""
@@ -302,21 +278,19 @@ class Generations:
     def _retire(self, number: int) -> None:
         """Move a condemned generation into quarantine, under the stamp that it was given: a death on the way is made
         good by the next try."""
-        home, stamp = self._quarantine()
-        evidence: dict[str, Any] = {"reason": "condemned"}
+        evidence: dict[str, Any] = {"reason": "condemned", "at_ns": int(self._quarantine.stamp())}
         fd = self.fs.open_read(self._path(number) + ".flaws")
         try:
             evidence |= json.loads(self.fs.read_all(fd))
             stamp = f"{int(evidence['at_ns']):020d}"
         except (ValueError, KeyError, TypeError):
-            evidence["at_ns"] = int(stamp)  # its own words are damaged; it goes all the same
+            stamp = self._quarantine.stamp()  # its own words are damaged; it goes all the same
         finally:
             self.fs.close(fd)
         evidence["files"] = {}
         for suffix in (".vec", ".db-wal", ".db"):
-            name = f"gen-{number:06d}{suffix}"
-            self._move(name, f"{home}/{stamp}-{name}", evidence["files"])
-        self._keep(home, stamp, evidence)
+            self._quarantine.take(f"gen-{number:06d}{suffix}", stamp, evidence)
+        self._quarantine.keep(stamp, evidence)
 
     def _numbers(self) -> set[int]:
         return {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
@@ -350,7 +324,8 @@ class Generations:
                     continue
         return total, count
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """The number of the next generation that is built."""
         return max(self._numbers(), default=0) + 1
 
     def _path(self, number: int) -> str:

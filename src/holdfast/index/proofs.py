@@ -42,13 +42,13 @@ class Proofs(Protocol):
         """Sums and change numbers against a recount."""
 
     def orphans(self) -> list[Flaw]:
-        """Rows whose note, vector or embedder is not there, and notes that lack rows."""
+        """Rows whose note, vector or embedder is not there; notes that lack rows, or that no segment has."""
 
     def coherence(self, after: int, upto: int) -> list[Flaw]:
-        """What `orphans` finds of notes with `after` < id <= `upto`, and which of them no segment has."""
+        """What `orphans` finds of notes with `after` < id <= `upto`."""
 
     def words(self) -> Iterator[tuple[int, list[Flaw]]]:
-        """(passages, flaws) of each segment: its postings against its live notes' term rows; then of the whole."""
+        """(passages, flaws) of each segment: its postings against its live notes' term rows."""
 
     def vectors(self) -> Iterator[tuple[int, list[Flaw]]]:
         """(vectors, flaws) by pages: sizes, checksums, signs against codes, and whether a reader would see them."""

@@ -46,7 +46,7 @@ class SqliteIndex:
 
     def __init__(self, path: str, generation: int, database_id: str) -> None:
         """Open the database; raises IndexDamaged if it is not the one that the manifest names, or not whole."""
-        self._init(path, generation)
+        self._init(path, generation, database_id)
         self._writer: apsw.Connection | None = None
         with translated(path):
             self._file = identity(path)
@@ -69,11 +69,11 @@ class SqliteIndex:
         index._db = connect(":memory:")
         prepare(index._db, "")
         index._writer = index._db
-        index._init(":memory:", 0)
+        index._init(":memory:", 0, "")
         index._writing = index._reading
         return index
 
-    def _init(self, path: str, generation: int) -> None:
+    def _init(self, path: str, generation: int, database_id: str) -> None:
         self.path, self.generation = path, generation
         self._reading, self._writing = threading.RLock(), threading.RLock()
         self._depth = 0
@@ -81,7 +81,7 @@ class SqliteIndex:
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
         self.vectors = SqliteVectors(weakref.proxy(self), path)
-        self.proofs = SqliteProofs(weakref.proxy(self), path)
+        self.proofs = SqliteProofs(weakref.proxy(self), path, database_id)
 
     def close(self) -> None:
         with self._reading, self._writing:

@@ -88,17 +88,18 @@ class Reading(Protocol):
 class SqliteProofs:
     """See index.proofs.Proofs."""
 
-    def __init__(self, index: Reading, path: str) -> None:
-        self._index = index
-        self._path = path
+    def __init__(self, index: Reading, path: str, database_id: str) -> None:
+        """`database_id` is what the manifest names."""
+        self._index, self._path, self._database_id = index, path, database_id
         self._terms: dict[str, int] = {}
         self._places: Places | None = None
+        self._version = (-1, -1)
 
     def database(self, *, whole: bool) -> list[Flaw]:
         with self._index.reading() as db:
             out = []
             try:
-                verify(db, self._path, str(first(db, "select value from meta where key = 'database'")[0]))
+                verify(db, self._path, self._database_id)
             except IndexDamaged as e:
                 out.append(Flaw("database", 0, e.message))
             if rows(db, _TABLES) != _expected_tables():
@@ -120,9 +121,18 @@ class SqliteProofs:
                     out.append(Flaw("sums", 0, f"The counter {name} is {meta.get(name)}; it cannot be below {least}."))
             return out + _remembered(db, str(meta.get("ready", "")), meta)
 
+    def _held(self, db: apsw.Connection) -> Places:
+        """Where notes lie in segments; it and the terms that are known are forgotten with every commit of anybody, for
+        what is held must not hide what was damaged since."""
+        version = (db.pragma("data_version"), db.total_changes())
+        if self._places is None or version != self._version:
+            self._places, self._version = Places.of(db), version
+            self._terms.clear()
+        return self._places
+
     def orphans(self) -> list[Flaw]:
         with self._index.snapshot(), self._index.reading() as db:
-            out = _own(db, 0, ID_END)
+            out = _own(db, 0, ID_END) + unlisted(db, self._held(db), 0, ID_END)
             for what, sql in _VECTOR:
                 found = rows(db, f"{sql} limit {FLAWS_MAX}")
                 if found:
@@ -132,9 +142,7 @@ class SqliteProofs:
 
     def coherence(self, after: int, upto: int) -> list[Flaw]:
         with self._index.snapshot(), self._index.reading() as db:
-            self._places = Places.of(db, self._places)
-            out = _own(db, after, upto)
-            return out + unlisted(db, self._places, after, upto)
+            return _own(db, after, upto) + unlisted(db, self._held(db), after, upto)
 
     def words(self) -> Iterator[tuple[int, list[Flaw]]]:
         return check_words(self._index)
@@ -157,6 +165,7 @@ class SqliteProofs:
 
     def differences(self, id_: int, size: int, record: NoteRecord) -> list[str]:
         with self._index.snapshot(), self._index.reading() as db:
+            self._held(db)
             out = []
             found = first(db, "select * from note where id = ?", (id_,))
             if found != note_row(id_, record, size):
@@ -175,8 +184,9 @@ class SqliteProofs:
         lens = np.array([len(t) for t in entries], dtype=np.uint16).tobytes()
         if found is None or (found[0], found[2]) != (lens, chunk_keys(record)):
             return False
-        expected = [self._term(db, t) for entry in entries for t in entry]
-        return bool(expected == decode_ids(found[1]).tolist())
+        texts = [t for entry in entries for t in entry]
+        ids = {t: self._term(db, t) for t in set(texts)}
+        return bool([ids[t] for t in texts] == decode_ids(found[1]).tolist())
 
     def _term(self, db: apsw.Connection, text: str) -> int | None:
         known = self._terms.get(text)
@@ -188,11 +198,11 @@ class SqliteProofs:
 
     def unfound(self, id_: int, terms: Sequence[str], most: int = 0) -> list[str]:
         with self._index.snapshot(), self._index.reading() as db:
-            self._places = Places.of(db, self._places)
+            places = self._held(db)
             wanted = {self._term(db, t): t for t in dict.fromkeys(terms)}
             out = [f"“{wanted.pop(None)}”"] if None in wanted else []
             numbers = {i for i in wanted if i is not None}
-            lost = self._places.lost(db, id_, numbers, most) if numbers or not terms else []
+            lost = places.lost(db, id_, numbers, most) if numbers or not terms else []
             return out + [f"“{wanted[i]}”" if i in wanted else f"the term {i}" for i in lost]
 
     def frequencies(self, terms: Iterable[str]) -> dict[str, int]:

@@ -22,7 +22,6 @@ from holdfast.index.sqlite.db import first, rows
 from holdfast.index.sqlite.postings import i64, layout_of, meta
 
 PAGE = 64
-ID_END = (1 << 63) - 1
 
 Pairs = tuple[NDArray[np.uint64], Bytes]
 """(term << 16 | slot, rising; how often)"""
@@ -43,15 +42,12 @@ def check_words(index: Reading) -> Iterator[tuple[int, list[Flaw]]]:
         with index.snapshot(), index.reading() as db:
             sql = "select id, dead, notes, sizes, lens, keys from segment where id > ? order by id limit 1"
             if (row := first(db, sql, (after,))) is None:
-                break
+                return
             if not row[0] > after:
                 raise ValueError("segments out of order")
             after = row[0]
             found = _check_segment(db, after, i64(row[1]), layout_of(*row[2:]))
         yield found
-    with index.snapshot(), index.reading() as db:
-        last = unlisted(db, Places.of(db, None), 0, ID_END)
-    yield 0, last
 
 
 def _check_segment(db: apsw.Connection, segment: int, dead: Ints, layout: Layout) -> tuple[int, list[Flaw]]:
@@ -178,24 +174,20 @@ class _Segment:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where notes lie in segments, kept as long as no segment changes."""
+    """Where notes lie in segments."""
 
-    layout: int
     segments: tuple[_Segment, ...]
 
     @staticmethod
-    def of(db: apsw.Connection, held: Places | None) -> Places:
+    def of(db: apsw.Connection) -> Places:
         """Those of the snapshot that `db` is in."""
-        layout = meta(db, "layout")
-        if held is not None and held.layout == layout:
-            return held
         found = []
         for id_, notes, sizes, dead in rows(db, "select id, notes, sizes, dead from segment order by id"):
             if len(notes) != len(sizes):
                 raise ValueError("a segment does not fit together")
             bare = Layout(i64(notes), i64(sizes), np.zeros(0, np.uint16), np.zeros(0, np.uint64))
             found.append(_Segment(id_, bare.notes, bare.starts, frozenset(i64(dead).tolist())))
-        return Places(layout, tuple(found))
+        return Places(tuple(found))
 
     def lost(self, db: apsw.Connection, note: int, terms: Set[int], most: int) -> list[int]:
         """Those of `terms` (of all its own, if none) that are not where its term row says; see Proofs.unfound."""
