@@ -34,6 +34,9 @@ from holdfast.results import Ready, ScanReport, Synced
 Progress = Callable[[int, int], None]
 """Called with (files brought in so far, files seen so far)."""
 
+UNVERIFIED = "unverified"
+"""How many files and folders the last full sync could not look at."""
+
 EXPLAINED = 1_000
 RETRIED = 1_000
 """At most so many notes that were set aside are tried again by one sync."""
@@ -245,6 +248,9 @@ class _Pass:
         counts.unchanged += found.unchanged
         if found.unverified:
             counts.skip("unverified", count=found.unverified)
+        elif found.unreadable:
+            # The index has nothing of it, and cannot tell what it lacks.
+            counts.skip("unverified", found.unreadable[0], len(found.unreadable))
         for key in found.ignored:
             counts.skip("ignored", key_path(key))
 
@@ -276,6 +282,7 @@ class _Pass:
             "slow": int(walk.was_slow),
             "grain_ns": self._observed_grain(),
             "full": 1,
+            UNVERIFIED: apply.counts.skipped.get("unverified", 0),
             "proven_at_ns": self.look_ns,
         }
         self.index.note_job("sync", "", done_ns, values)
