@@ -59,7 +59,7 @@ def prose(page: Path) -> str:
 def test_the_commands_of_the_interface_are_there() -> None:
     assert set(COMMANDS) == {
         "init", "sync", "watch", "embed", "vectors export", "vectors salvage", "recall", "read", "list", "eval",
-        "status", "rebuild", "parse", "prune",
+        "status", "check", "repair", "prune", "rebuild", "parse",
     }  # fmt: skip
 
 

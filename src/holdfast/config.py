@@ -33,6 +33,9 @@ class Config:
     scrub_slice_bytes: int = 64 * MIB
     lock_wait_s: float = 30.0
     look_ms: int = 300
+    audit_notes: int = 8  # looked at for damage by each full sync; 0: none
+    audit_s: float = 60.0  # and compared with their bytes no more often than this
+    self_heal: bool = True  # false: what is damaged is left as it is, for inspection
     move_share: float = 0.6
 
     # Notes that could do harm are parsed in a process of their own (engine/apart.py).

@@ -223,11 +223,54 @@ class Listing(Result):
 
 @dataclass(frozen=True, slots=True)
 class Upkeep(Result):
-    """What was planned and done."""
+    """What was planned for the index, and whether it was done."""
 
     plan: tuple[Mapping[str, Any], ...]
     done: bool
     freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Result):
+    """What `check` found: `path` is a note's, None for the index; `cure` the command that mends it."""
+
+    kind: str
+    path: str | None
+    message: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extent(Result):
+    """How much was looked at."""
+
+    notes: int
+    chunks: int
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Result):
+    """What a check looked at and found. `ok` is false where something is wrong; what is only worth knowing is not."""
+
+    ok: bool
+    deep: bool
+    checked: Extent
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audited(Result):
+    """What a look at some notes found: `found` in words, how many notes were `healed`, whether the index is built anew.
+
+    `is_last` says that the next look begins at the start again.
+    """
+
+    notes: int
+    found: tuple[str, ...]
+    healed: int
+    rebuilt: bool
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,21 @@ from typing import Any
 from holdfast.config import Config
 from holdfast.engine import read as reading
 from holdfast.engine.carry import export, salvage
+from holdfast.engine.check import check
 from holdfast.engine.detached import Detached
 from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
+from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
 from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.parse import parse_file
+from holdfast.engine.passes import Options, Progress
 from holdfast.engine.prune import prune
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
+from holdfast.engine.repair import repair
 from holdfast.engine.status import status, write_health
 from holdfast.engine.stopgap import Stopgap, usable_index
-from holdfast.engine.sync import Options, Progress, rebuild, sync
+from holdfast.engine.sync import rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
@@ -31,6 +35,7 @@ from holdfast.files.paths import safe_path
 from holdfast.results import (
     Answer,
     Carried,
+    Checked,
     Created,
     Embedded,
     Evaluated,
@@ -184,6 +189,20 @@ class Vault:
         """
         return prune(self._ws, dry_run=dry_run, whole_index=whole_index)
 
+    def check(self, *, deep: bool = False, vectors: bool = True, progress: Progress | None = None) -> Checked:
+        """Compare the index with the notes; nothing is changed. `deep` compares every note, posting and vector.
+
+        `vectors` makes vectors again too, where `deep` and the embedder is this machine's. See Checked.
+        """
+        return check(self._ws, deep=deep, vectors=vectors, progress=progress)
+
+    def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Upkeep:
+        """Mend what a deep check finds wrong with the index: build it anew beside, publish, set the damaged one aside.
+
+        The plan is empty where nothing is wrong; with `dry_run` nothing is done.
+        """
+        return repair(self._ws, dry_run=dry_run, progress=progress)
+
     def rebuild(self, *, progress: Progress | None = None) -> Upkeep:
         """Build the index from nothing beside the one that serves, publish it, and drop the old one."""
         before, _ = self._ws.generations.size()
@@ -226,10 +245,13 @@ class Vault:
         if sync:
             look_first(self._ws, [])
         try:
+            index = reading.usable(self._ws)
             try:
-                return reading.read(self._ws, reading.usable(self._ws), note, line, count)
+                return reading.read(self._ws, index, note, line, count)
             except IndexFault as e:
                 self._ws.count(f"index_{e.kind}", e)
+                if index is not None:
+                    set_aside(self._ws, index, e)
                 return reading.read(self._ws, self._stopgap.index([]), note, line, count)
         except NotFound as e:
             if self._ws.is_missing:
@@ -247,6 +269,7 @@ class Vault:
             return reading.list_notes(self._ws, index, path, after, limit)
         except IndexFault as e:
             self._ws.count(f"index_{e.kind}", e)
+            set_aside(self._ws, index, e)
             return reading.list_notes(self._ws, self._stopgap.index([]), path, after, limit)
 
     def eval(

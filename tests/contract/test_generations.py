@@ -14,7 +14,9 @@ import pytest
 
 from holdfast.errors import ConfigError, IndexDamaged, IndexFault, IndexForeign, IndexTooNew, VaultMissing
 from holdfast.files.fs import FileSystem
-from holdfast.index.generations import KEPT, Generations, OpenIndex, index_directory, read_manifest
+from holdfast.index.generations import Generations, OpenIndex
+from holdfast.index.home import index_directory, read_manifest
+from holdfast.index.quarantine import KEPT
 from holdfast.index.sqlite.db import SCHEMA
 from holdfast.index.sqlite.store import SqliteIndex
 from tests.contract.test_index import ask, note, witness

@@ -169,6 +169,20 @@ class Both:
         assert replace(self.real.counts(), seq=0) == replace(self.oracle.counts(), seq=0)
         for search in searches:
             agree(self.real, self.oracle, search)
+        self.nothing_is_wrong()
+
+    def nothing_is_wrong(self) -> None:
+        """Every note is in the real index as the oracle has it, and the index finds no flaw in itself."""
+        proofs = getattr(self.real, "proofs", None)
+        if proofs is None:
+            return
+        flaws = [*proofs.sums(), *proofs.orphans(), *proofs.coherence(0, 1 << 62)]
+        flaws += [*(x for _, found in proofs.words() for x in found), *proofs.database(whole=True)]
+        assert not flaws
+        for id_, record in self.oracle.state.notes.items():
+            assert proofs.differences(id_, self.oracle.state.sizes[id_], record) == []
+            assert proofs.unfound(id_, [t for entry in record.terms for t in entry]) == []
+            assert proofs.inputs(id_) == [c.input for c in record.chunks]
 
 
 KINDS = ("file", "in_memory", "oracle")

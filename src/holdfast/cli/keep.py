@@ -1,4 +1,4 @@
-"""The verbs that keep a vault and its index: init, sync, watch, embed, vectors, status, rebuild."""
+"""The verbs that keep a vault and its index, from init to rebuild."""
 
 from __future__ import annotations
 
@@ -145,6 +145,41 @@ def status(
     output.show(found, s.as_json, shown.status)
     if found.health != "ok":
         raise typer.Exit(75 if found.health == "failing" else PROBLEMS)
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    deep: Annotated[bool, typer.Option("--deep", help="Compare every note, posting and vector.")] = False,
+    vectors: Annotated[
+        bool, typer.Option("--vectors/--no-vectors", help="With --deep, make vectors again to compare them.")
+    ] = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the index with the notes, and say what differs and what cures it. Nothing is changed."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v, output.progress("Checking notes", ("compared", "in all")) as progress:
+        found = v.check(deep=deep, vectors=vectors, progress=progress)
+    output.show(found, s.as_json, shown.checked)
+    if not found.ok:
+        raise typer.Exit(PROBLEMS)
+
+
+@app.command()
+def repair(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mend what a deep check finds wrong with the index; the damaged one is set aside, the vectors are kept."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v, output.progress("Reading notes", ("read", "in all")) as progress:
+        done = v.repair(dry_run=dry_run, progress=progress)
+    output.show(done, s.as_json, shown.repaired)
 
 
 @app.command()

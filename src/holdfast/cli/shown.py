@@ -10,6 +10,7 @@ from holdfast.cli.output import cleaned, counted, linked, one_line, size_text, s
 from holdfast.results import (
     Answer,
     Carried,
+    Checked,
     Created,
     Embedded,
     Evaluated,
@@ -181,6 +182,25 @@ def pruned(done: Upkeep) -> str:
 def rebuilt(done: Upkeep) -> str:
     """What a rebuild did."""
     return f"rebuilt {done.plan[0]['target']}; {size_text(done.freed_bytes)} freed"
+
+
+def checked(found: Checked) -> str:
+    """What was looked at, and what was found, each with its cure."""
+    e = found.checked
+    extent = ", ".join(counted(n, word) for n, word in ((e.notes, "note"), (e.chunks, "chunk"), (e.vectors, "vector")))
+    lines = [f"{'ok' if found.ok else 'not ok'}: {extent} compared{'' if found.deep else ' (a sample)'}"]
+    for f in found.findings:
+        about = f"{one_line(f.path)}: " if f.path else ""
+        lines += [f"{f.kind.replace('_', ' ')}  {about}{one_line(f.message)}", f"    {one_line(f.cure)}"]
+    return "\n".join(lines)
+
+
+def repaired(done: Upkeep) -> str:
+    """What was planned, and whether it was done."""
+    if not done.plan:
+        return "nothing to repair"
+    steps = [f"{p['action'].replace('_', ' ')} {p['target']} ({size_text(p['bytes'])})" for p in done.plan]
+    return "\n".join([*steps, f"done; {size_text(done.freed_bytes)} freed" if done.done else "not done (--dry-run)"])
 
 
 def evaluated(found: Evaluated) -> str:

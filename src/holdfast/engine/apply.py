@@ -108,7 +108,7 @@ class Apply:
         self.counts = Counts()
         self.late: list[Late] = []
         self.set_aside: set[bytes] = set()
-        self.checksum = False
+        self.checksum = self._is_forced = False
 
     def files(self, witnesses: Iterable[Witness], *, is_new: bool) -> None:
         """Bring these files in; `is_new` if the index has none of them."""
@@ -168,6 +168,14 @@ class Apply:
             self.files(witnesses, is_new=False)
         finally:
             self.checksum = False
+
+    def reread(self, witnesses: Iterable[Witness]) -> None:
+        """Bring these files in again, whatever their stat and digest: what the index keeps of them is not trusted."""
+        self._is_forced = True
+        try:
+            self.scrub(witnesses)
+        finally:
+            self._is_forced = False
 
     def _batches(self, witnesses: Iterable[Witness]) -> Iterator[list[Witness]]:
         batch: list[Witness] = []
@@ -249,7 +257,8 @@ class Apply:
         body, known, key = item.body, item.known, item.witness[0]
         if body is None or (not (trial and trial.is_forced) and self._apart.is_waiting(key, body.digest, look_ns)):
             return
-        if known is not None and known.digest == body.digest and key not in self._apart.aside:
+        is_trusted = key not in self._apart.aside and not self._is_forced
+        if known is not None and known.digest == body.digest and is_trusted:
             return
         path = key_path(key)
         try:

@@ -67,16 +67,19 @@ def rows_in(index: Index) -> Iterator[tuple[str, int, VectorRow]]:
                 yield live.identity, live.dimension, row
 
 
-def carry_over(ws: Workspace, old: Index | None, new: Index) -> None:
-    """The vectors of the generation before, as far as they can be read; the others are made again."""
+def carry_over(ws: Workspace, new: Index) -> None:
+    """The vectors of the generations before, as far as they can be read; the others are made again."""
     embedder = ws.embedder()
-    if old is None or embedder is None:
+    if embedder is None:
         return
-    try:
-        if carry(new, rows_of(old.path), embedder.identity).stored:
-            write_copy(ws, new)
-    except IndexFault as e:
-        ws.count(f"carry_{e.kind}", e)
+    stored = 0
+    for path in ws.generations.databases(but=new.generation):
+        try:
+            stored += carry(new, rows_of(path), embedder.identity).stored
+        except IndexFault as e:
+            ws.count(f"carry_{e.kind}", e)
+    if stored:
+        write_copy(ws, new)
 
 
 def write_copy(ws: Workspace, index: Index) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from holdfast.files.conflicts import collisions
-from holdfast.files.scan import Directory, Scan
-from holdfast.model import KEY_END, Witness
+from holdfast.files.scan import Directory
+from holdfast.model import KEY_END, Witness, key_path
 from holdfast.text.names import NOTE_SUFFIXES
 
 PAGE = 4096
@@ -34,9 +34,9 @@ class Difference:
 
     `added` files are new to the index; `suspect` ones are known, with another witness or an unproven one; `removed`
     keys were not met (in a readable place); `excluded` ones are there and ignored by rules that are new; `unverified`
-    rows could not be looked at. `twins` are notes, some of them new, whose names are one where case does not count.
-    `is_all_new` says that `added` is all that the directory with this key `prefix` holds
-    and that the index had nothing in it.
+    rows could not be looked at, nor what is at the `unreadable` paths. `twins` are notes, some of them new, whose names
+    are one where case does not count. `is_all_new` says that `added` is all that the directory with this key `prefix`
+    holds and that the index had nothing in it.
     """
 
     added: list[Witness] = field(default_factory=list)
@@ -45,6 +45,7 @@ class Difference:
     excluded: list[bytes] = field(default_factory=list)
     unchanged: int = 0
     unverified: int = 0
+    unreadable: list[str] = field(default_factory=list)
     ignored: list[bytes] = field(default_factory=list)
     twins: list[bytes] = field(default_factory=list)
     prefix: bytes = b""
@@ -81,7 +82,7 @@ def _key(row: Witness) -> bytes:
     return row[0]
 
 
-def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
+def diff(index: Rows, scan: Iterable[Directory]) -> Iterator[Difference]:
     """The differences, directory by directory in key order; the last one holds what stood behind the last directory."""
     known = _KnownRows(index)
     for directory in scan:
@@ -90,8 +91,10 @@ def diff(index: Rows, scan: Scan) -> Iterator[Difference]:
         if directory.error is not None:
             # Nothing is known of what is in or below it: keep every row, and say so.
             found.unverified = len(known.below(_after_subtree(directory.key_prefix)))
+            found.unreadable = [directory.path]
         else:
             rows = known.below(directory.key_prefix[:-1] + b"\1")
+            found.unreadable = [key_path(key) for key, _ in directory.unreadable]
             if rows == directory.files and not directory.rules_changed:
                 found.unchanged = sum(row[0].lower().endswith(_NOTE_SUFFIXES) for row in rows)
             else:

@@ -14,6 +14,7 @@ from holdfast.embed.base import Embedder
 from holdfast.engine.bounds import keep_within
 from holdfast.engine.breaker import open_breaker, reset, trip
 from holdfast.engine.carry import salvage_quarantine, write_copy
+from holdfast.engine.heal import set_aside
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import EmbedderDown, EmbedderWrong, HoldfastError, IndexFault, NoteError, ResourceFault, VaultBusy
@@ -58,6 +59,8 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
             raise
         except (IndexFault, ResourceFault, OSError) as e:
             _record(ws, index, e)
+            if isinstance(e, IndexFault):
+                set_aside(ws, index, e)
             raise
         index.note_job("embed", "", ws.fs.time_ns())
         return Embedded(job.ready(), job.made, job.left, round((ws.fs.monotonic_ns() - started_ns) / 1e9, 4))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from holdfast.engine.sync import Options, sync
+from holdfast.engine.passes import Options
+from holdfast.engine.sync import sync
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, NoteError, ResourceFault, TruthFault, VaultBusy, VaultMissing
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from holdfast.engine.budget import fit
+from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
 from holdfast.engine.meaning import ask_embedder
 from holdfast.engine.passages import Passage, read_passages
+from holdfast.engine.passes import UNVERIFIED
 from holdfast.engine.question import Question, make_question
 from holdfast.engine.rank import RECIPES, By, Mode, Ranked, rank
 from holdfast.engine.scope import SHOWN, unmet
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, QueryError, ResourceFault
+from holdfast.errors import IndexDamaged, IndexFault, QueryError, ResourceFault
 from holdfast.index.asking import ChunkRow, Newest, Signals
 from holdfast.index.base import Index, NoteRow
 from holdfast.index.sqlite.db import decoding
@@ -87,7 +89,8 @@ def recall(
     except (IndexFault, ResourceFault) as e:
         # Damage that shows only while reading: the same question to the notes themselves.
         ws.count(f"index_{e.kind}", e)
-        degraded.append(f"{e.message} The notes were searched instead.")
+        became = set_aside(ws, index, e) if via == "keyword" else ""
+        degraded.append(f"{e.message} {became + ' ' if became else ''}The notes were searched instead.")
         index, via, behind = stopgap.index(degraded), "scan", stopgap.behind
         query, found = _ask(ws, index, question, wanted, degraded)
     if query.is_empty and not query.filters:
@@ -182,10 +185,17 @@ def _search(index: Index, query: Query, question: Question, wanted: _Wanted, deg
             degraded.append(f"{notes} set aside; `holdfast sync --explain` says why")
         with decoding(index.path):
             proven = int(index.meta("proven_at_ns") or 0)
+            if unseen := int(index.meta(UNVERIFIED) or 0):
+                degraded.append(f"{unseen:,} files or folders could not be looked at; `holdfast check` says which")
+        chunks, rows = index.chunks([(r.note, r.ord) for r in ranked]), index.notes({r.note for r in ranked})
+        for r, chunk in zip(ranked, chunks, strict=True):
+            # A note that was never opened has no passage; all others that were found have their rows, or it is damage.
+            if r.note not in rows or (chunk is None and rows[r.note].digest):
+                raise IndexDamaged(f"The index {index.path} is damaged: a passage that was found is not in it.")
         return _Found(
             ranked=ranked,
-            chunks=index.chunks([(r.note, r.ord) for r in ranked]),
-            notes=index.notes({r.note for r in ranked}),
+            chunks=chunks,
+            notes=rows,
             scope=Scope(said.scope_notes, said.scope_chunks),
             matched=max(matched, 0 if query.is_empty else len(ranked[: k - SPARE])),
             generation=index.generation,

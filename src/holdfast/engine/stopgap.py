@@ -7,15 +7,21 @@ it is needed. A rebuild of the real one is started in the background.
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 from holdfast.engine.detached import Detached
-from holdfast.engine.sync import STOPPED, scan_into
-from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexTooNew
+from holdfast.engine.diff import is_note_key
+from holdfast.engine.passes import STOPPED
+from holdfast.engine.sync import scan_into
+from holdfast.engine.workspace import LEFT_ALONE, Workspace
+from holdfast.errors import HoldfastError, IndexTooNew, ResourceFault
+from holdfast.files.scan import Directory, scan
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
+
+COUNTED_S = 10
 
 
 def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[Index, str]:
@@ -34,12 +40,15 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
             return index, "keyword"
         holder = ws.job_holder()
         if index is not None and holder is not None and (notes := index.counts().notes):
-            degraded.append(f"the first sync is under way (pid {holder.pid}): {notes:,} notes so far were searched")
+            total = stopgap.notes_there(notes)
+            degraded.append(f"the index is being built (pid {holder.pid}): {notes:,} of {total} notes were searched")
             return index, "keyword"
         reason = "the index is not built yet"
     except HoldfastError as e:
         ws.count(f"index_{e.kind}", e)
         reason, rebuild = e.message.rstrip("."), rebuild and not isinstance(e, IndexTooNew)
+        if not (ws.config.self_heal or ws.generations.is_outdated() or isinstance(e, ResourceFault)):
+            reason, rebuild = f"{e.message} {LEFT_ALONE}".rstrip("."), False
     degraded.append(f"{reason}; the notes were searched instead")
     return stopgap.index(degraded, rebuild=rebuild), "scan"
 
@@ -60,6 +69,22 @@ class Stopgap:
         self._guard = threading.Lock()
         self._index: SqliteIndex | None = None
         self.behind: int | None = None
+        self._there: int | None = None
+        self._counted_ns: int | None = None
+
+    def notes_there(self, least: int) -> str:
+        """How many notes the vault has, for people; "all" if they could not be counted in the time of a look.
+
+        Counted anew after a while only: answers are given meanwhile, and each says how far the index has come.
+        """
+        fs, config = self._ws.fs, self._ws.config
+        now_ns = fs.monotonic_ns()
+        with self._guard:
+            if self._counted_ns is None or now_ns - self._counted_ns > COUNTED_S * 10**9:
+                walk = scan(fs, self._ws.root, deadline_ns=now_ns + config.look_ms * 1_000_000)
+                count = sum(is_note_key(w[0]) and not _is_ignored(d, w[0]) for d in walk for w in d.files)
+                self._there, self._counted_ns = None if walk.incomplete else count, now_ns
+            return "all" if self._there is None else f"{max(self._there, least):,}"
 
     def index(self, degraded: list[str], *, rebuild: bool = True) -> Index:
         """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words.
@@ -83,3 +108,7 @@ class Stopgap:
         if self._index is not None:
             self._index.close()
             self._index = None
+
+
+def _is_ignored(found: Directory, key: bytes) -> bool:
+    return found.rules is not None and found.rules.ignores(os.fsdecode(key[len(found.key_prefix) :]))

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from holdfast.engine.duties import Duties, Duty
 from holdfast.engine.embed import Embedding
-from holdfast.engine.sync import Options, sync
+from holdfast.engine.passes import Options
+from holdfast.engine.sync import sync
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, VaultBusy, VaultMissing, WatchLimit

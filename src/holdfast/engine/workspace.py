@@ -11,7 +11,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from holdfast.config import Config, load
 from holdfast.embed.base import Embedder
@@ -36,12 +36,14 @@ from holdfast.files.fs import FileSystem
 from holdfast.files.locks import Holder, JobLock
 from holdfast.files.mounts import traits
 from holdfast.index.base import Index
-from holdfast.index.generations import Generations, Manifest, OpenIndex, index_directory, is_known
+from holdfast.index.generations import Generations, OpenIndex
+from holdfast.index.home import Manifest, index_directory, is_known
 from holdfast.model import INODE_MASK
 
 SETTINGS = ".holdfast/config.toml"
 ROOM_BYTES = 2 << 20
 SIGNED_TRIES = 20
+LEFT_ALONE = "It is left as it is (`self_heal` is off): look at it, then run `holdfast repair`."
 
 T = TypeVar("T")
 
@@ -183,7 +185,7 @@ class Workspace:
                     raise
                 reason = e.message
                 self.count(f"index_{e.kind}")
-                self.set_aside(reason)
+                self.set_aside(reason, is_damaged=not self.generations.is_outdated())
                 self.rebuilt_because = reason
             opened, manifest = self._system(self.generations.build)
             self._system(lambda: self.generations.publish(opened, manifest))
@@ -191,18 +193,27 @@ class Workspace:
             opened.index.note_job("build", reason, self.fs.time_ns())
             return opened.index
 
-    def set_aside(self, reason: str) -> None:
-        """Move the published index into quarantine; the next writer builds a new one."""
+    def set_aside(self, reason: str, *, is_damaged: bool = True) -> None:
+        """Move the published index into quarantine; the next writer builds a new one.
+
+        Raises IndexDamaged where the settings say that damage is left for inspection.
+        """
+        if is_damaged and not self.config.self_heal:
+            raise IndexDamaged(reason, hint=LEFT_ALONE)
         self.log.event("index_set_aside", reason)
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.set_aside(reason))
 
+    def condemn(self, evidence: Mapping[str, Any], but: int) -> None:
+        """Have the published index kept in quarantine, with the evidence, once generation `but` has taken its place."""
+        self._system(lambda: self.generations.condemn(evidence, but))
+
     def build(self) -> tuple[OpenIndex, Manifest]:
         return self._system(self.generations.build)
 
     def adopt(self, opened: OpenIndex, manifest: Manifest) -> None:
-        """Publish a generation that was built beside, and use it."""
+        """Publish a generation that was built beside, and use it; the one before is dropped, or kept if condemned."""
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.publish(opened, manifest))

@@ -15,6 +15,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.index.asking import ChunkRow, Newest, Search, Signals
+from holdfast.index.proofs import Proofs
 from holdfast.model import Witness
 
 if TYPE_CHECKING:
@@ -197,6 +198,9 @@ class Index(Protocol):
 
     @property
     def vectors(self) -> VectorStore: ...
+
+    @property
+    def proofs(self) -> Proofs: ...
 
     @property
     def is_in_place(self) -> bool:

@@ -3,6 +3,7 @@
     manifest.json          which generation is live and what it belongs to; replaced by rename
     gen-000007.db          everything of one generation (SQLite adds -wal and -shm)
     gen-000007.lock        held shared by whoever has it open; only what can be locked exclusively is removed
+    gen-000007.flaws       what is wrong with it: once it is replaced and nobody has it open, it goes into quarantine
     job.lock               held by the one process that scans
     quarantine/            what was set aside, each with a .json that says why; at most KEPT
 
@@ -13,163 +14,28 @@ removal the reverse. docs/index-format.md numbers the invariants.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import re
 import uuid
 import weakref
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from holdfast.errors import (
-    ConfigError,
     DiskFull,
     IndexDamaged,
     IndexFault,
     IndexForeign,
-    IndexTooNew,
     ResourceFault,
-    VaultMissing,
 )
 from holdfast.files.fs import TEMP_PREFIX, FileSystem
+from holdfast.index.home import MANIFEST, Manifest, exists, read_manifest, write_manifest
+from holdfast.index.quarantine import Quarantine, names
 from holdfast.index.sqlite.db import SCHEMA, create
 from holdfast.index.sqlite.store import SqliteIndex
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-KEPT = 2
-
-_SUFFIXES = (".vec", ".db-shm", ".db-wal", ".db", ".lock")
 _GENERATION = re.compile(r"gen-(\d{6})\b")
-_NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
-"""What says nothing about the index: an index is set aside for damage only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The identity card of a published index. `vault` is "" for a folder without an id, which is known by `root`."""
-
-    vault: str
-    root: str
-    generation: int
-    database: str
-    analyzer: str
-    schema: int = SCHEMA
-    embedder: str | None = None
-    format: int = FORMAT
-
-
-def index_directory(fs: FileSystem, state_dir: str, root: str, vault_id: str | None) -> str:
-    """The index directory of the vault at the real path `root`.
-
-    One id at two roots (a clone, a copy) has two; a vault whose old root is gone takes its old directory along.
-    """
-    state = fs.realpath(state_dir)
-    if state == root or state.startswith(root.rstrip("/") + "/"):
-        raise ConfigError(
-            f"The state directory {state} is inside the vault.", hint="Choose one outside it with --state-dir."
-        )
-    place = _place(root)
-    mine = f"{state}/{vault_id or 'folder'}-{place}"
-    if vault_id is None:
-        _refuse_lost_id(fs, state, place, root)
-    elif not _exists(fs, mine):
-        _adopt(fs, state, vault_id, mine)
-    return mine
-
-
-def is_known(fs: FileSystem, state_dir: str, root: str) -> bool:
-    """Whether there is an index of a vault at the real path `root`."""
-    return any(name.endswith("-" + _place(root)) for name in _names(fs, fs.realpath(state_dir)))
-
-
-def _place(root: str) -> str:
-    return hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
-
-
-def _refuse_lost_id(fs: FileSystem, state: str, place: str, root: str) -> None:
-    """A folder that had an id and has none now is an unmounted disk, not a new and empty vault."""
-    for name in _names(fs, state):
-        if name.endswith("-" + place) and not name.startswith("folder-"):
-            raise VaultMissing(
-                f"The folder {root} was a vault and its .holdfast is gone.",
-                hint=f"Mount it again or restore .holdfast; if it is to be a new vault, remove {state}/{name} first.",
-            )
-
-
-def _names(fs: FileSystem, folder: str) -> list[str]:
-    try:
-        return sorted(e.name for e in fs.scandir(folder))
-    except OSError:
-        return []
-
-
-def _adopt(fs: FileSystem, state: str, vault_id: str, mine: str) -> None:
-    folder = f"{state}/folder-{mine.rpartition('-')[2]}"
-    if _exists(fs, folder):
-        _adopt_folder(fs, folder, vault_id, mine)
-        return
-    for name in _names(fs, state):
-        if name.startswith(vault_id + "-"):
-            try:
-                old = read_manifest(fs, f"{state}/{name}")
-            except (IndexFault, OSError):
-                continue
-            if old is not None and not _exists(fs, old.root):
-                fs.rename(f"{state}/{name}", mine)
-                return
-
-
-def _adopt_folder(fs: FileSystem, folder: str, vault_id: str, mine: str) -> None:
-    """The index of a folder that was given an id since. A death in between leaves an index that is built anew."""
-    try:
-        old = read_manifest(fs, folder)
-        fs.rename(folder, mine)
-        if old is not None:
-            write_manifest(fs, mine, replace(old, vault=vault_id))
-    except (IndexFault, OSError):
-        return  # built anew
-
-
-def write_manifest(fs: FileSystem, directory: str, manifest: Manifest) -> None:
-    """Replace the manifest, wholly or not at all."""
-    fs.write_new(f"{directory}/{MANIFEST}", (json.dumps(asdict(manifest), indent=1) + "\n").encode())
-
-
-def _exists(fs: FileSystem, path: str) -> bool:
-    try:
-        fs.lstat(path)
-    except OSError:
-        return False
-    return True
-
-
-def read_manifest(fs: FileSystem, directory: str) -> Manifest | None:
-    """The manifest, or None if there is none; raises IndexDamaged, IndexTooNew, or OSError where it may not be read."""
-    try:
-        fd = fs.open_read(f"{directory}/{MANIFEST}")
-    except FileNotFoundError:
-        return None
-    except OSError as e:
-        if e.errno in _NOT_ITS_FAULT:
-            raise
-        raise IndexDamaged(f"{directory}/{MANIFEST} cannot be opened: {e.strerror}.") from e
-    try:
-        raw = json.loads(fs.read_all(fd))
-        if raw["format"] > FORMAT or raw["schema"] > SCHEMA:
-            raise IndexTooNew(f"The index in {directory} was made by a newer Holdfast.")
-        manifest = Manifest(**raw)
-        if not (type(manifest.generation) is int and manifest.generation > 0):
-            raise ValueError(manifest.generation)
-        if not all(isinstance(x, str) for x in (manifest.vault, manifest.root, manifest.database)):
-            raise TypeError(manifest)
-        return manifest
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise IndexDamaged(f"{directory}/{MANIFEST} is damaged.") from e
-    finally:
-        fs.close(fd)
 
 
 class Generations:
@@ -178,6 +44,7 @@ class Generations:
     def __init__(self, fs: FileSystem, directory: str, root: str, vault_id: str | None, analyzer: str) -> None:
         self.fs, self.directory = fs, directory
         self._root, self._vault, self._analyzer = root, vault_id or "", analyzer
+        self._quarantine = Quarantine(fs, directory)
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What changes whenever another manifest is published: one stat."""
@@ -205,7 +72,7 @@ class Generations:
                 self.fs.close(lock)
                 continue
             try:
-                if not _exists(self.fs, path + ".db"):
+                if not exists(self.fs, path + ".db"):
                     raise IndexDamaged(f"The index {path}.db is missing.")
                 index = self._open_database(path + ".db", manifest)
             except BaseException:
@@ -233,7 +100,7 @@ class Generations:
     def build(self) -> tuple[OpenIndex, Manifest]:
         """A new, empty generation that nobody sees until `publish`."""
         self.fs.makedirs(self.directory)
-        number = self._next_number()
+        number = self.next_number()
         database = uuid.uuid4().hex
         lock = self._lock(number)
         try:
@@ -256,50 +123,84 @@ class Generations:
 
         Readers that have it open keep it. Names never collide and the number kept is bounded, oldest removed first.
         """
-        home = f"{self.directory}/quarantine"
-        self.fs.makedirs(home)
-        # Later than what is there already, whatever the clock says: the newest is kept, and no two are one.
-        newest = max((int(n[:20]) for n in _names(self.fs, home) if n[:20].isdigit()), default=0)
-        stamp = f"{max(self.fs.time_ns(), newest + 1):020d}"
-        evidence = {"reason": reason, "at_ns": int(stamp), "files": {}}
+        stamp = self._quarantine.stamp()
+        evidence: dict[str, Any] = {"reason": reason, "at_ns": int(stamp), "files": {}}
         for entry in sorted(self.fs.scandir(self.directory), key=lambda e: e.name):
             # The manifest goes last: until then a reader finds damage, never a wrong index.
             if entry.name.startswith("gen-") and not entry.name.endswith(".lock"):
-                self._move(entry.name, f"{home}/{stamp}-{entry.name}", evidence["files"])
-        self._move(MANIFEST, f"{home}/{stamp}-{MANIFEST}", evidence["files"])
-        self.fs.write_new(f"{home}/{stamp}.json", (json.dumps(evidence, indent=1) + "\n").encode(), durable=False)
-        stamps = sorted({e.name[:20] for e in self.fs.scandir(home)})
-        for entry in self.fs.scandir(home):
-            if entry.name[:20] in stamps[:-KEPT]:
-                self.fs.unlink(f"{home}/{entry.name}")
+                self._quarantine.take(entry.name, stamp, evidence)
+        self._quarantine.take(MANIFEST, stamp, evidence)
+        self._quarantine.keep(stamp, evidence)
+
+    def condemn(self, evidence: Mapping[str, Any], but: int) -> None:
+        """Let what is published go into quarantine when it is dropped, with the evidence beside it.
+
+        Until then it serves as before: that is how a damaged one is replaced without a moment in which there is none.
+        """
+        for number in self.published(but):
+            stamp = self._quarantine.stamp()
+            text = json.dumps({**evidence, "at_ns": int(stamp), "files": {}}, indent=1) + "\n"
+            self.fs.write_new(self._path(number) + ".flaws", text.encode(), durable=False)
+
+    def published(self, but: int = 0) -> list[int]:
+        """The number of the published generation; those of all but one, where the manifest does not say which it is."""
+        try:
+            manifest = read_manifest(self.fs, self.directory)
+        except IndexFault:
+            manifest = None
+        found = [n for n in sorted(self._numbers() - {but}) if exists(self.fs, self._path(n) + ".db")]
+        return [n for n in found if manifest is not None and n == manifest.generation] or found
+
+    def databases(self, but: int) -> list[str]:
+        """The databases of all generations except `but`, newest first."""
+        paths = [self._path(n) + ".db" for n in sorted(self._numbers() - {but}, reverse=True)]
+        return [path for path in paths if exists(self.fs, path)]
+
+    def is_outdated(self) -> bool:
+        """Whether what is published was made by an older version, or with other settings: no damage, and no use."""
+        try:
+            manifest = read_manifest(self.fs, self.directory)
+        except IndexFault:
+            return False
+        return manifest is not None and (manifest.schema < SCHEMA or manifest.analyzer != self._analyzer)
 
     def quarantined(self) -> list[str]:
         """The databases that were set aside, newest first."""
-        home = f"{self.directory}/quarantine"
-        return [f"{home}/{name}" for name in reversed(_names(self.fs, home)) if name.endswith(".db")]
-
-    def _move(self, name: str, to: str, sizes: object) -> None:
-        assert isinstance(sizes, dict)
-        source = f"{self.directory}/{name}"
-        try:
-            sizes[name] = self.fs.lstat(source).st_size
-            self.fs.rename(source, to)
-        except FileNotFoundError:
-            pass
+        return self._quarantine.databases()
 
     def drop_old(self, live: int) -> int:
         """Remove generations other than `live` that nobody has open; returns the bytes freed."""
         return sum(self.drop(number) for number in sorted(self._numbers() - {live}))
 
     def drop(self, number: int) -> int:
-        """Remove a generation unless somebody has it open; returns the bytes freed."""
+        """Remove a generation, unless somebody has it open; returns the bytes freed. What is condemned is kept."""
         fd = self.fs.open_lock(self._path(number) + ".lock")
         try:
             if not self.fs.flock(fd, exclusive=True):
                 return 0
-            return sum(self._remove(self._path(number) + suffix) for suffix in _SUFFIXES)
+            if exists(self.fs, self._path(number) + ".flaws"):
+                self._retire(number)
+            suffixes = (".vec", ".db-shm", ".db-wal", ".db", ".flaws", ".lock")
+            return sum(self._remove(self._path(number) + suffix) for suffix in suffixes)
         finally:
             self.fs.close(fd)
+
+    def _retire(self, number: int) -> None:
+        """Move a condemned generation into quarantine, under the stamp that it was given: a death on the way is made
+        good by the next try."""
+        evidence: dict[str, Any] = {"reason": "condemned", "at_ns": int(self._quarantine.stamp())}
+        fd = self.fs.open_read(self._path(number) + ".flaws")
+        try:
+            evidence |= json.loads(self.fs.read_all(fd))
+            stamp = f"{int(evidence['at_ns']):020d}"
+        except (ValueError, KeyError, TypeError):
+            stamp = self._quarantine.stamp()  # its own words are damaged; it goes all the same
+        finally:
+            self.fs.close(fd)
+        evidence["files"] = {}
+        for suffix in (".vec", ".db-wal", ".db"):
+            self._quarantine.take(f"gen-{number:06d}{suffix}", stamp, evidence)
+        self._quarantine.keep(stamp, evidence)
 
     def _numbers(self) -> set[int]:
         return {int(m[1]) for e in self.fs.scandir(self.directory) if (m := _GENERATION.match(e.name))}
@@ -366,7 +267,7 @@ class Generations:
     def drop_aside(self, stamp: str) -> None:
         """Remove what was set aside under this stamp."""
         home = f"{self.directory}/quarantine"
-        for name in _names(self.fs, home):
+        for name in names(self.fs, home):
             if name[:20] == stamp:
                 self.fs.unlink(f"{home}/{name}")
 
@@ -385,7 +286,8 @@ class Generations:
         if live:
             self.drop(int(live[4:]))
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """The number of the next generation that is built."""
         return max(self._numbers(), default=0) + 1
 
     def _path(self, number: int) -> str:

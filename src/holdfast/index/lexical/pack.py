@@ -104,12 +104,12 @@ def pack_segment(layout: Layout, ids: NDArray[np.uint32]) -> Iterator[tuple[int,
     """
     assert layout.slots <= SEGMENT_SLOTS
     slots = np.repeat(layout.entry_slots().astype(np.uint16), layout.lens)
-    for lo, hi in pairwise(_term_ranges(ids)):
+    for lo, hi in pairwise(term_ranges(ids)):
         mine = np.flatnonzero((ids >= lo) & (ids < hi))
         yield from _pack((ids[mine].astype(np.uint64) << np.uint64(16)) | slots[mine])
 
 
-def _term_ranges(ids: NDArray[np.uint32]) -> list[int]:
+def term_ranges(ids: NDArray[np.uint32]) -> list[int]:
     """Bounds of ranges of term ids with about SORTED_TERMS occurrences each: sorting one takes little memory."""
     top = int(ids.max(initial=0)) + 1
     filled = np.cumsum(np.bincount(ids, minlength=top))

@@ -32,17 +32,17 @@ def load(db: apsw.Connection, held: Corpus | None) -> Corpus:
     have = {s.id: s for s in held.segments} if held else {}
     segments, dead = [], []
     for id_, gone, *arrays in rows(db, "select id, dead, notes, sizes, lens, keys from segment order by id"):
-        segments.append(have.get(id_) or Segment(id_, _layout(*arrays)))
-        dead += [(len(segments) - 1, n) for n in _i64(gone).tolist()]
+        segments.append(have.get(id_) or Segment(id_, layout_of(*arrays)))
+        dead += [(len(segments) - 1, n) for n in i64(gone).tolist()]
     overlay = _overlay(db, post_seq)
     newer = overlay.layout.notes.tolist() + [n for (n,) in rows(db, "select note from gone where seq > ?", (post_seq,))]
     dead += [(place, n) for n in newer for place in range(len(segments))]
     return Corpus(segments, overlay, dead, _fetch(db))
 
 
-def _layout(notes: bytes, sizes: bytes, lens: bytes, keys: bytes) -> Layout:
+def layout_of(notes: bytes, sizes: bytes, lens: bytes, keys: bytes) -> Layout:
     """A segment's layout; raises ValueError for numbers that no segment has, before memory is made for them."""
-    layout = Layout(_i64(notes), _i64(sizes), np.frombuffer(lens, np.uint16), np.frombuffer(keys, np.uint64))
+    layout = Layout(i64(notes), i64(sizes), np.frombuffer(lens, np.uint16), np.frombuffer(keys, np.uint64))
     is_sound = len(layout.notes) == len(layout.sizes)
     is_sound = is_sound and not ((layout.sizes < 0) | (layout.sizes > SEGMENT_SLOTS)).any()
     if not (is_sound and layout.slots <= SEGMENT_SLOTS and _fit_together(layout)):
@@ -133,8 +133,8 @@ def _to_merge(db: apsw.Connection) -> tuple[list[Doc], list[int]] | None:
     post_seq = meta(db, "post_seq")
     live: list[tuple[int, int, int, np.ndarray]] = []
     for id_, gone, *arrays in rows(db, "select id, dead, notes, sizes, lens, keys from segment"):
-        layout = _layout(*arrays)
-        alive = ~np.isin(layout.notes, _i64(gone))
+        layout = layout_of(*arrays)
+        alive = ~np.isin(layout.notes, i64(gone))
         words = np.add.reduceat(layout.lens, np.cumsum(layout.sizes + 1) - layout.sizes - 1, dtype=np.int64)
         slots = slots_needed(int(layout.sizes[alive].sum()), int(alive.sum()))
         if alive.sum() < len(alive) * (1 - DEAD_SHARE):
@@ -276,7 +276,7 @@ def _publish(
         for old in replaced:
             db.execute("delete from segment where id = ?", (old,))
         for id_, notes, dead in rows(db, "select id, notes, dead from segment"):
-            mine, known = _i64(notes), _i64(dead)
+            mine, known = i64(notes), i64(dead)
             now = np.union1d(known, mine[np.isin(mine, moved)])
             if len(now) > len(known):
                 db.execute("update segment set dead = ? where id = ?", (now.tobytes(), id_))
@@ -302,5 +302,6 @@ def meta(db: apsw.Connection, key: str) -> int:
     return int(row[0])
 
 
-def _i64(blob: bytes) -> np.ndarray:
+def i64(blob: bytes) -> np.ndarray:
+    """The numbers of a blob."""
     return np.frombuffer(blob, dtype=np.int64)

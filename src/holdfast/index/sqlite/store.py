@@ -25,6 +25,7 @@ from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, p
 from holdfast.index.sqlite.detail import chunk_rows
 from holdfast.index.sqlite.room import Writer, shrink, space
 from holdfast.index.sqlite.vector_store import SqliteVectors
+from holdfast.index.sqlite.verify import SqliteProofs
 from holdfast.index.sqlite.write import SqliteTx, Terms
 
 SPEAKERS_MAX = 8
@@ -49,7 +50,7 @@ class SqliteIndex:
 
         `alone` opens it for reading on a disk without a free byte; nobody else can open it meanwhile.
         """
-        self._init(path, generation)
+        self._init(path, generation, database_id)
         self.is_alone = alone
         self._writer = Writer(path, is_barred=alone)
         with translated(path):
@@ -73,11 +74,11 @@ class SqliteIndex:
         index._db = connect(":memory:")
         prepare(index._db, "")
         index._writer = Writer(":memory:", index._db)
-        index._init(":memory:", 0)
+        index._init(":memory:", 0, "")
         index._writing = index._reading
         return index
 
-    def _init(self, path: str, generation: int) -> None:
+    def _init(self, path: str, generation: int, database_id: str) -> None:
         self.path, self.generation = path, generation
         self._reading, self._writing = threading.RLock(), threading.RLock()
         self._depth = 0
@@ -86,6 +87,7 @@ class SqliteIndex:
         self._terms = Terms()
         self.is_alone = False
         self.vectors = SqliteVectors(weakref.proxy(self), path)
+        self.proofs = SqliteProofs(weakref.proxy(self), path, database_id)
 
     def close(self) -> None:
         with self._reading, self._writing:
@@ -249,6 +251,10 @@ class SqliteIndex:
         with decoding(self.path), self.snapshot():
             corpus, seq = self._load()
             return ask.newest(self._db, corpus, search, limit, self.vectors.over(corpus).ready, seq)
+
+    def corpus(self) -> Corpus:
+        """What a reader holds of the snapshot that it is in."""
+        return self._load()[0]
 
     def _load(self) -> tuple[Corpus, int]:
         meta = dict(self._all("select key, value from meta where key in ('seq', 'layout')"))

@@ -80,6 +80,10 @@ class SqliteVectors:
         with self._open.reading() as db:
             return vectors.orphans(db, embedder)
 
+    def drop(self, embedder: int, inputs: Iterable[bytes]) -> int:
+        with self._open.writing() as db:
+            return vectors.drop(db, embedder, inputs)
+
     def drop_orphans(self, embedder: int) -> int:
         with self._open.writing(grows=False) as db:
             return vectors.drop_orphans(db, embedder)

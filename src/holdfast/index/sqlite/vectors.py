@@ -122,6 +122,17 @@ def orphans(db: apsw.Connection, embedder_id: int) -> int:
     return int(first(db, sql, (embedder_id,))[0])
 
 
+def drop(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> int:
+    """Take out the vectors of these inputs; returns how many. `vector_seq` rises in any case: all count anew."""
+    found = [first(db, "select id from vector where embedder = ? and input = ?", (embedder_id, x)) for x in inputs]
+    ids = json.dumps([row[0] for row in found if row is not None])
+    dropped = _delete(db, embedder_id, "select id from vector where id in (select value from json_each(?))", (ids,))
+    if not dropped:
+        with immediate(db):
+            _stamp(db, embedder_id, (), _counter(db, "vector_seq") + 1)
+    return dropped
+
+
 def drop_orphans(db: apsw.Connection, embedder_id: int) -> int:
     """Take out vectors of inputs that no chunk has; returns how many."""
     dropped = 0
@@ -134,7 +145,7 @@ def drop_orphans(db: apsw.Connection, embedder_id: int) -> int:
     return dropped
 
 
-def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int, ...]) -> int:
+def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int | str, ...]) -> int:
     with immediate(db):
         ids = [i for (i,) in rows(db, sql, values)]
         many = json.dumps(ids)

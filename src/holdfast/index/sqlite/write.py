@@ -31,6 +31,37 @@ _INSERT = {
 }
 
 
+def note_row(id_: int, r: NoteRecord, size: int) -> tuple[Any, ...]:
+    """The row in `note` of a note with `size` bytes."""
+    tags = json.dumps(r.tags, ensure_ascii=False) if r.tags else None
+    return (
+        id_, r.digest, r.title, r.type, r.permalink, r.trust, tags, r.author, r.session, r.modified_ns,
+        r.valid_from_ns, r.valid_to_ns, size, len(r.chunks),
+    )  # fmt: skip
+
+
+def owned_rows(id_: int, r: NoteRecord) -> dict[str, list[tuple[Any, ...]]]:
+    """The note's rows in every table of which it has several."""
+    return {
+        "chunk": [
+            (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns, c.input, c.traits)
+            for i, c in enumerate(r.chunks)
+        ],
+        "name": [(key, id_, levels, whole or "") for key, levels, whole in r.names],
+        "link": [
+            (id_, i, x.line, x.target, x.name, x.heading, x.block, x.embed, x.relative, x.relation)
+            for i, x in enumerate(r.links)
+        ],
+        "fact": [(id_, i, x.line, x.kind, x.label, x.valid_from, x.valid_to) for i, x in enumerate(r.facts)],
+        "field": [(id_, key, value) for key, value in r.fields],
+    }
+
+
+def chunk_keys(r: NoteRecord) -> bytes:
+    """`keys` of its term row."""
+    return b"".join(c.input[:KEY_BYTES] for c in r.chunks)
+
+
 class Terms:
     """Term ids, cached. Ids are dense, in order of first sight, and never change within a generation, so a cached id
     stays true whatever other processes do; ids given in a transaction that failed are forgotten."""
@@ -207,31 +238,15 @@ class SqliteTx:
     def _put_note(self, id_: int, r: NoteRecord, size: int) -> None:
         self._pending.add(id_)
         self._count_note(1, size, len(r.chunks))
-        tags = json.dumps(r.tags, ensure_ascii=False) if r.tags else None
-        self._db.execute(
-            "insert into note values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (id_, r.digest, r.title, r.type, r.permalink, r.trust, tags, r.author, r.session, r.modified_ns,
-             r.valid_from_ns, r.valid_to_ns, size, len(r.chunks)),
-        )  # fmt: skip
-        put = self._rows
-        put["chunk"] += [
-            (id_, i, c.start, c.size, c.line, c.count, c.heading, c.digest, c.speaker, c.at_ns, c.input, c.traits)
-            for i, c in enumerate(r.chunks)
-        ]
-        put["name"] += [(key, id_, levels, whole or "") for key, levels, whole in r.names]
-        put["link"] += [
-            (id_, i, x.line, x.target, x.name, x.heading, x.block, x.embed, x.relative, x.relation)
-            for i, x in enumerate(r.links)
-        ]
-        put["fact"] += [(id_, i, x.line, x.kind, x.label, x.valid_from, x.valid_to) for i, x in enumerate(r.facts)]
-        put["field"] += [(id_, key, value) for key, value in r.fields]
+        self._db.execute("insert into note values (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", note_row(id_, r, size))
+        for table, gathered in owned_rows(id_, r).items():
+            self._rows[table] += gathered
         entries = [t[:LEN_MAX] for t in r.terms]
         ids, self._next_term = self._terms.ids(
             self._db, [t for entry in entries for t in entry], self._fresh, self._next_term
         )
         self._ids += ids
-        keys = b"".join(c.input[:KEY_BYTES] for c in r.chunks)
-        self._docs.append((id_, [len(entry) for entry in entries], keys))
+        self._docs.append((id_, [len(entry) for entry in entries], chunk_keys(r)))
 
     def _flush(self) -> None:
         for table, gathered in self._rows.items():

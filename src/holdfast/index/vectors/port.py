@@ -71,5 +71,9 @@ class VectorStore(Protocol):
     def orphans(self, embedder: int) -> int:
         """How many vectors no chunk has."""
 
+    def drop(self, embedder: int, inputs: Iterable[bytes]) -> int:
+        """Drop the vectors of these inputs, whatever has them; what `ready` says is counted anew, also where there were
+        none. Returns how many there were."""
+
     def drop_orphans(self, embedder: int) -> int:
         """Drop vectors that no chunk has; returns how many."""
