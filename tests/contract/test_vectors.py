@@ -919,10 +919,10 @@ class TestDamage:
         stored.put_note("a.md", "ant", "bee")
         stored.embed()
         for sql in ("code = x'00'", "bits = x'00'", "input = x'00'", "code = 'text'", "input = null or 1"):
-            stored.index._write_db().execute(f"update vector set {sql} where id = 1")
+            stored.index._writer.connection(grows=True).execute(f"update vector set {sql} where id = 1")
             with stored.other() as other, pytest.raises(IndexDamaged):
                 said(other, ask("ant", question=stored.fake.ask("ant").vector))
-            stored.index._write_db().execute(
+            stored.index._writer.connection(grows=True).execute(
                 "update vector set input = ?, code = ?, bits = ? where id = 1", _parts(stored)
             )
         assert len(said(stored.index, ask("ant", question=stored.fake.ask("ant").vector))) == 2
@@ -935,7 +935,7 @@ class TestDamage:
         after = dump(life.index)
         assert len(after["vectors"]) == 3
         assert before["vectors"] == {"live": []}
-        life.index._write_db().execute("update vector set code = zeroblob(length(code)) where id = 1")
+        life.index._writer.connection(grows=True).execute("update vector set code = zeroblob(length(code)) where id = 1")
         assert dump(life.index) != after
 
 

@@ -343,7 +343,7 @@ class TestVectors:
         """Its checksum holds; only making it again tells."""
         from holdfast.index.vectors.codes import checksum
 
-        db = index_of(vault)._write_db()
+        db = index_of(vault)._writer.connection(grows=True)
         (a, input_), (_, _) = db.execute("select id, input from vector limit 2").fetchall()
         code, bits = db.execute("select code, bits from vector where id = (select max(id) from vector)").fetchall()[0]
         db.execute("delete from token where id = ?", (a,))

@@ -545,7 +545,7 @@ class TestOtherHindrances:
         with opened(place, fake) as vault:
             vault.sync(vectors=False)
             index = index_of(vault)
-            index._write_db().execute("update chunk set input = randomblob(16) where ord = 0 and note = 3")
+            index._writer.connection(grows=True).execute("update chunk set input = randomblob(16) where ord = 0 and note = 3")
             looks = 0
             real = sqlite_vectors.lacking_notes
 

@@ -317,7 +317,7 @@ class SyncMachine(RuleBasedStateMachine):
 
         self.fake.hook = lambda inputs: die("encode")
         index = index_of(self.vault)
-        index._write_db().exec_trace = lambda cursor, sql, bindings: die(sql) or True
+        index._writer.connection(grows=True).exec_trace = lambda cursor, sql, bindings: die(sql) or True
         try:
             self.vault.embed()
         except (Killed, HoldfastError) as e:
