@@ -112,11 +112,11 @@ class _Job:
         return Ready(ready, self.index.counts().chunks)
 
     def _settle(self) -> None:
-        """All there is has been embedded: let it answer, and drop what nothing has any more."""
+        """All that can be has been embedded: let it answer if it is complete, and drop what nothing has any more."""
         if self.id is None or self.stop.is_set():
             return
         vectors = self.index.vectors
-        if vectors.has_others(self.id):
+        if vectors.has_others(self.id) and self._may_replace():
             vectors.switch(self.id)
         ready, _ = vectors.counts(self.id)
         if vectors.orphans(self.id) > ORPHANS_KEPT + ORPHANS_SHARE * ready:
@@ -125,6 +125,16 @@ class _Job:
         if self.made:
             write_copy(self.ws, self.index)
             self.index.checkpoint()
+
+    def _may_replace(self) -> bool:
+        """Whether nothing is lost with the vectors that answer now: notes that could not be read leave a gap.
+
+        Test: fault/test_embedding.py.
+        """
+        vectors = self.index.vectors
+        live, id_ = vectors.live(), self.id
+        assert id_ is not None, "there are vectors to put in their place"
+        return not self.left or live is None or live.id == id_ or vectors.ready(id_) >= vectors.ready(live.id)
 
     def _batches(self, todo: list[int], skipped: set[int]) -> Iterator[list[Input]]:
         """Inputs without a vector, a batch at a time, of the notes `todo` in order; notes that cannot be read as they
