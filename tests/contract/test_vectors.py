@@ -894,6 +894,36 @@ class TestCopy:
         )
         index.close()
 
+    @pytest.mark.parametrize("exact", [10_000, 10], ids=["codes", "signs"])
+    def test_a_copy_that_is_newer_than_the_database_is_not_used(
+        self, kept: Life, exact: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database was put back to an earlier state, and went on from there with other texts."""
+        kept.index.checkpoint()
+        earlier = Path(kept.index.path).read_bytes()
+        kept.put_note("b.md", *(f"owl {WORDS[n % 7]} {n}" for n in range(self.TEXTS)))
+        kept.embed()
+        kept.vectors.write_copy()
+        kept.index.close()
+        for suffix in ("-wal", "-shm"):
+            Path(kept.index.path + suffix).unlink(missing_ok=True)
+        Path(kept.index.path).write_bytes(earlier)
+        del kept.at["b.md"], kept.speakers["b.md"]
+        index = SqliteIndex(kept.index.path, 1, "me")
+        life = Life(index, kept.fake)
+        life.at, life.speakers, life.inputs, life.serial = kept.at, kept.speakers, kept.inputs, 1
+        life.put_note("c.md", *(f"ant {WORDS[n % 5]} {n}" for n in range(self.TEXTS)))
+        life.embed()
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", exact)
+        question = life.fake.ask("ant bee").vector
+        with life.other() as other:
+            got = other.signals(self.search(life))
+        want = life.cosines(question)
+        places = list(zip(got.notes[got.owner].tolist(), got.ord.tolist(), strict=True))
+        assert all(got.is_known)
+        assert got.dense.tolist() == pytest.approx([want[p] for p in places], abs=1e-5)
+        index.close()
+
     def test_the_copy_of_the_embedder_before_is_not_used(self, kept: Life, read: list[int]) -> None:
         second = FakeEmbedder(DIMENSION, "second")
         kept.embed(second)

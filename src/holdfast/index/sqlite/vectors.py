@@ -1,12 +1,15 @@
 """Vectors in rows: put in only for chunks that are live, read by block, taken out when nothing has them any more.
 
-Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that moves. Vectors
-of an embedder that is not live yet stand beside the others and are seen by nobody until it is.
+Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that is another.
+Change numbers are drawn, not counted: a database that was put back to an earlier state would count to the same numbers
+again, and a scan copy from before that would pass for its own. Vectors of an embedder that is not live yet stand beside
+the others and are seen by nobody until it is.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -20,6 +23,7 @@ from holdfast.index.vectors.codes import VectorRow, bits_size
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
 BATCH_ROWS = 1_000
+SEQ_BITS = 63
 TOKEN_DIMENSION = 64
 """Token vectors are projected to so many dimensions by the embedder (embed/base.py)."""
 
@@ -68,7 +72,7 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
         dimension = int(first(db, "select dimension from embedder where id = ?", (embedder_id,))[0])
         if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
             raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
-        next_id, seq = _counter(db, "next_vector"), _counter(db, "vector_seq") + 1
+        next_id = _counter(db, "next_vector")
         stored, token_bytes, blocks = 0, 0, set()
         for row in given:
             if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
@@ -87,12 +91,14 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
                 token_bytes += len(row.tokens)
         if stored:
             add_totals(db, {"vectors": stored, "token_bytes": token_bytes})
-            _stamp(db, embedder_id, blocks, seq)
+            _stamp(db, embedder_id, blocks)
             db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
     return stored
 
 
-def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int], seq: int) -> None:
+def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int]) -> None:
+    """Say that these blocks changed, and the vectors as a whole; within the transaction that changes them."""
+    seq = secrets.randbits(SEQ_BITS)
     db.executemany("insert or replace into vector_block values (?,?,?)", [(embedder_id, b, seq) for b in blocks])
     db.execute("update meta set value = ? where key = 'vector_seq'", (seq,))
 
@@ -105,7 +111,7 @@ def switch(db: apsw.Connection, embedder_id: int) -> None:
     """Make an embedder the live one, and take the vectors of all others out, in batches."""
     with db:
         db.execute("insert or replace into meta values ('embedder', ?)", (embedder_id,))
-        db.execute("update meta set value = value + 1 where key = 'vector_seq'")
+        _stamp(db, embedder_id, ())
     for (other,) in rows(db, "select id from embedder where id <> ?", (embedder_id,)):
         while _delete(db, other, "select id from vector where embedder = ? limit ?", (other, BATCH_ROWS)):
             pass
@@ -147,7 +153,7 @@ def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int, 
         db.execute("delete from vector where id in (select value from json_each(?))", (many,))
         db.execute("delete from token where id in (select value from json_each(?))", (many,))
         if ids:
-            _stamp(db, embedder_id, {i // BLOCK_ROWS for i in ids}, _counter(db, "vector_seq") + 1)
+            _stamp(db, embedder_id, {i // BLOCK_ROWS for i in ids})
     return len(ids)
 
 
