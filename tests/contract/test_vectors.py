@@ -601,6 +601,7 @@ class TestMany:
     def many(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> Life:
         monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 300)
         monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 240)
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SLOTS", 700)
         life.fake = FakeEmbedder(200)
         rng = random.Random(3)
         for n in range(self.COUNT // 4):
@@ -628,6 +629,30 @@ class TestMany:
         assert all(names[n].startswith(b"\0n1") for n, _ in got)
         want = {p: c for p, c in many.cosines(question).items() if many.index.keys([p[0]])[p[0]][:3] == b"\0n1"}
         assert top(got) == top(want)
+
+    def test_all_that_a_filter_leaves_is_exact(self, many: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each candidate, not only the best: the ranking weighs them all."""
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 20)
+        question = many.fake.ask("ant bee cow").vector
+        search = ask("ant owl", question=question, conditions=(Condition("path", values=("n1*.md",)),))
+        for _ in range(2):
+            got, want = said(many.index, search), many.cosines(question)
+            assert 300 < many.index.signals(search).scope_chunks <= 700
+            assert got == pytest.approx({p: want[p] for p in got}, abs=1e-5)
+            assert many.index.signals(search).is_exact
+            assert not many.vectors._held.vectors.is_exact
+            many.put_note("n1more.md", "ant owl gnu")
+            many.embed()
+        assert not many.index.signals(replace(search, conditions=())).is_exact
+
+    def test_what_nobody_has_any_more_does_not_count(self, many: Life) -> None:
+        question = many.fake.ask("ant bee cow").vector
+        for n in range(70, self.COUNT // 4):
+            many.delete(f"n{n}.md")
+        got, want = said(many.index, ask("ant", question=question)), many.cosines(question)
+        assert many.vectors.orphans(many.id()) > 300 >= len(want)
+        assert got == pytest.approx({p: want[p] for p in got}, abs=1e-5)
+        assert many.vectors._held.vectors.is_exact
 
     def test_it_becomes_exact_again_when_there_are_fewer(self, many: Life) -> None:
         question = many.fake.ask("ant bee cow").vector

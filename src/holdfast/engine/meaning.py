@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+
+import numpy as np
 
 from holdfast.embed.base import Asked, Embedder
 from holdfast.engine.breaker import open_breaker, reset, trip
+from holdfast.engine.rank import Ranked
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import EmbedderDown, EmbedderWrong, IndexFault, MemoryBudget, ResourceFault
+from holdfast.index.asking import Signals
 from holdfast.index.base import Index
+
+ESTIMATE_ERROR = 5.0
+"""Divided by the root of the number of signs: a cosine is hardly ever farther above what is estimated from them. It is
+three deviations; an angle is as many halves of a turn as there are signs that differ."""
 
 
 def ask_embedder(ws: Workspace, index: Index, question: str, degraded: list[str]) -> Asked | None:
@@ -45,3 +54,22 @@ def _trip(ws: Workspace, index: Index, embedder: Embedder, error: Exception) -> 
         trip(index, embedder.identity, ws.fs.time_ns(), error)
     except (IndexFault, ResourceFault):
         ws.count("breaker_not_kept")  # the next question asks the embedder again, and waits again
+
+
+def exactly(said: Signals, ranked: Iterable[Ranked], floor: float, least: float | None) -> list[Ranked]:
+    """`ranked` with exact cosines; those below `least` are left out.
+
+    Where there are many vectors, what is far down in meaning was ranked by an estimate: that shall neither be shown nor
+    decide what is near enough. Test: contract/test_shown.py. To be called within the snapshot of `said`.
+    """
+    out = []
+    for r in ranked:
+        if r.similarity is not None:
+            place = int(np.flatnonzero(said.notes == r.note)[0])
+            cosine = said.similarity(place, r.ord)
+            assert cosine is not None, "what had a vector has one throughout the snapshot"
+            if least is not None and cosine < least:
+                continue
+            r = replace(r, similarity=round(cosine, 4), is_near=cosine >= max(floor, 1e-6))
+        out.append(r)
+    return out

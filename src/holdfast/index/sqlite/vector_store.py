@@ -189,7 +189,9 @@ class SqliteVectors:
             database = str(first(db, "select value from meta where key = 'database'")[0])
             kept = self._copy(database, embedder, dimension)
         try:
-            return vectors.load(db, embedder, dimension, held, kept)
+            # Counted only where it matters: it may cost a walk over the chunks.
+            live = self.ready(embedder) if vectors.is_much(db, embedder) else 0
+            return vectors.load(db, embedder, dimension, held, kept, live)
         finally:
             if kept is not None:
                 kept.close()

@@ -187,12 +187,16 @@ def lacking(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> s
     return {x for x in set(inputs) if first(db, sql, (embedder_id, x)) is None}
 
 
-def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, kept: Kept | None) -> Vectors:
-    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or `kept`."""
+def load(
+    db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, kept: Kept | None, live: int
+) -> Vectors:
+    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or `kept`.
+
+    `live` is how many of them chunks have: few enough of these are held with their codes, whatever nobody has any more.
+    """
     have = held.blocks if held is not None and held.embedder == embedder_id else {}
     stamps = dict(rows(db, "select block, seq from vector_block where embedder = ?", (embedder_id,)))
-    total = int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0])
-    with_codes = total <= EXACT_ROWS
+    with_codes = live <= EXACT_ROWS
     blocks = {}
     for number, seq in stamps.items():
         block = have.get(number)
@@ -205,6 +209,11 @@ def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | 
         if len(block.ids):
             blocks[number] = block
     return Vectors(embedder_id, max(stamps.values(), default=0), dimension, blocks)
+
+
+def is_much(db: apsw.Connection, embedder_id: int) -> bool:
+    """Whether an embedder has more vectors, live or not, than are held with their codes."""
+    return int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0]) > EXACT_ROWS
 
 
 def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: int, seq: int) -> Block:
