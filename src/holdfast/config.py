@@ -65,19 +65,6 @@ class Config:
         return self.index_bytes or 3 * note_bytes + vector_bytes * 3 // 2 + 64 * MIB
 
 
-def as_environment(config: Config) -> dict[str, str]:
-    """The variables that give another process these very settings, whatever its files say."""
-    return {_variable(f.name): _stated(getattr(config, f.name)) for f in fields(Config)}
-
-
-def _variable(name: str) -> str:
-    return f"HOLDFAST_{name.upper()}"
-
-
-def _stated(value: object) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
 USERS_ALONE = "embedder"
 """Settings that begin so say where texts are sent and which model file is run. A vault may be a clone of a stranger's,
 so its own file may only choose between `local` and `none`."""
@@ -96,7 +83,7 @@ def load(text: str, environ: Mapping[str, str] | None = None, user: str = "") ->
     values: dict[str, Any] = {k: v for k, v in table.items() if k in known and _may_set(k, v)}
     values |= {k: v for k, v in _table(user, "your config.toml").items() if k in known}
     for name in known:
-        if (stated := (os.environ if environ is None else environ).get(_variable(name))) is not None:
+        if (stated := (os.environ if environ is None else environ).get(f"HOLDFAST_{name.upper()}")) is not None:
             values[name] = stated
     base = Config()
     return vault_id, replace(base, **{k: _coerce(k, v, getattr(base, k)) for k, v in values.items()})

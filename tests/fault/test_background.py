@@ -1,25 +1,23 @@
-"""What goes on in another process after an answer is done as the program said, whatever files and variables say."""
+"""Work that goes on in a process of its own does as the program said, whatever the user's settings file says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
+import os
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast import Config, Vault
-from holdfast.config import as_environment, load
+from holdfast.config import load
+from holdfast.engine import detached
 from tests.embed_server import Server, serving
 from tests.fault.vaults import Place
 
-KEY = "sk-canary-4711-do-not-tell"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving() as one:
-        yield one
+PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -30,84 +28,67 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own settings file, which counts in this test; no variable of ours is set."""
-    for name in ("HOLDFAST_CONFIG", "HOLDFAST_EMBEDDER", "HOLDFAST_BACKGROUND"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    file = tmp_path / "config/holdfast/config.toml"
-    file.parent.mkdir(parents=True)
-    return file
+def with_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server that the user's own settings name as the embedder."""
+    with serving() as server:
+        (tmp_path / "user.toml").write_text(f'embedder = "openai:{server.url}"\nembedder_model = "m"\n')
+        monkeypatch.setenv("HOLDFAST_CONFIG", str(tmp_path / "user.toml"))
+        monkeypatch.delenv("HOLDFAST_EMBEDDER")
+        yield server
 
 
-def wait(vault: Vault) -> None:
-    """Until what was started is done."""
-    children = vault._detached._children
-    assert children
-    for child in children.values():
-        assert child.wait(60) == 0
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until, "the process in the background did not come to an end"
+        time.sleep(0.05)
 
 
-def names(server: Server) -> str:
-    return f'embedder = "openai:{server.url}"\nembedder_model = "m"\n'
+def ended(vault: Vault) -> bool:
+    return all(child.poll() is not None for child in vault._detached._children.values())
 
 
-def test_texts_go_nowhere_that_the_program_excluded(place: Place, server: Server, user: Path) -> None:
-    user.write_text(names(server))
+def test_no_text_goes_to_a_remote_that_the_program_excluded(place: Place, with_remote: Server) -> None:
     with place.open(config=Config(embedder="none")) as vault:
-        assert "in the background" in str(vault.recall("tomatoes", sync=False).receipt.degraded)
-        wait(vault)
-        assert vault.status().index["chunks"] >= 6
-    assert server.seen == []
-
-
-def test_the_embedder_and_the_key_are_those_of_the_program(place: Place, server: Server, user: Path) -> None:
-    """The file says none, the environment has no key: both are the program's, and no command line shows either."""
-    user.write_text('embedder = "none"\n')
-    config = Config(embedder=f"openai:{server.url}", embedder_model="m", embedder_key_variable="MY_KEY")
-    with Vault.open(place.root, state_dir=place.state, config=config, environ={"MY_KEY": KEY}) as vault:
-        vault.sync()
-        before = vault.status().index
-        place.put("new.md", "# New\n\nsome new words\n")
-        sent = len(server.seen)
-        vault.recall("new words")
-        wait(vault)
-        after = vault.status().index
-        assert after["embedder"] == before["embedder"]
-        assert after["vectors"]["ready"] == before["vectors"]["ready"] + 1 == after["vectors"]["total"]
-        assert len(server.seen) > sent
-        assert {r.headers["Authorization"] for r in server.seen} == {f"Bearer {KEY}"}
-        for child in vault._detached._children.values():
-            assert KEY not in str(child.args)
-            assert server.url not in str(child.args)
-
-
-def test_a_key_that_the_program_left_out_stays_out(
-    place: Place, server: Server, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOLDFAST_EMBEDDER_KEY", KEY)
-    monkeypatch.setenv("HOLDFAST_EMBEDDER_QUERY_PREFIX", "not the program's")
-    config = Config(embedder=f"openai:{server.url}", embedder_model="m")
-    with Vault.open(place.root, state_dir=place.state, config=config, environ={}) as vault:
         vault.recall("tomatoes", sync=False)
-        wait(vault)
-        identity = vault.status().index["embedder"]
-        assert identity == vault._ws.embedder().identity  # type: ignore[union-attr]
-    assert server.seen
-    assert {r.headers["Authorization"] for r in server.seen} == {None}
+        assert vault._detached._children
+        wait_for(lambda: ended(vault))
+        assert vault.status().index["chunks"] >= 6, "it did sync"
+    assert with_remote.seen == []
 
 
-def test_every_setting_survives_the_way() -> None:
-    changed = {}
+def test_the_programs_embedder_makes_what_is_missing(place: Place, with_remote: Server) -> None:
+    config = Config(embedder=f"openai:{with_remote.url}/theirs", embedder_model="theirs")
+    with place.open(config=config) as vault:
+        vault.sync()
+        before = len(with_remote.seen)
+        place.put("new.md", "# New\n\nwords of its own\n")
+        vault.recall("words")
+        wait_for(lambda: ended(vault))
+        vectors = vault.status().index["vectors"]
+        assert vectors["ready"] == vectors["total"]
+        assert {r.payload["model"] for r in with_remote.seen[before:]} == {"theirs"}
+
+
+def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is the default, where a settings file says something else; and no file is asked for any."""
+    odd = {}
     for f in fields(Config):
-        value = getattr(Config(), f.name)
-        changed[f.name] = (not value) if isinstance(value, bool) else value + 3 if value != str(value) else "onnx:/ä 'x"
-    config = Config(**changed)
-    text = "".join(f"{f.name} = 1\n" for f in fields(Config) if f.type in ("int", "float", "bool"))
-    assert load("", as_environment(config), text)[1] == config
+        known = getattr(Config(), f.name)
+        odd[f.name] = not known if isinstance(known, bool) else known + 1 if not isinstance(known, str) else known + "x"
+    for config in (Config(), replace(Config(), **odd), Config(min_similarity=0.1 + 0.2)):
+        for file in ("", 'embedder = "openai:http://localhost"\nk = 3\nbackground = false\n'):
+            assert load("k = 4", detached.environment(config, {}), file)[1] == config
 
 
-def test_a_setting_that_no_variable_can_hold_is_said(place: Place) -> None:
-    with place.open(config=Config(embedder="none", embedder_model="a\0b")) as vault:
-        assert "could not be started" in str(vault.recall("tomatoes", sync=False).receipt.degraded)
-        assert vault.status().counters["background_sync_failed"]
+def test_nothing_else_of_this_process_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that was given to `Vault.open` counts, with its key; this process's key stays here."""
+    monkeypatch.setenv("HOLDFAST_EMBEDDER_KEY", "of the process")
+    monkeypatch.setenv("MY_KEY", "of the process")
+    monkeypatch.setenv("HOLDFAST_STATE", "/nowhere")
+    config = Config(embedder_key_variable="MY_KEY")
+    found = detached.environment(config, {"HOLDFAST_CONFIG": "/mine"})
+    assert "of the process" not in found.values()
+    assert "HOLDFAST_STATE" not in found
+    assert (found["HOLDFAST_CONFIG"], found["PATH"]) == ("/mine", os.environ["PATH"])
+    assert detached.environment(config, {"MY_KEY": "given"})["MY_KEY"] == "given"

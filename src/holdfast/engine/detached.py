@@ -63,20 +63,3 @@ def environment(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     left_out = {config.embedder_key_variable}
     out = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in left_out}
     return out | dict(environ) | {PREFIX + f.name.upper(): str(getattr(config, f.name)) for f in fields(config)}
-
-
-def _environment(ws: Workspace) -> Mapping[str, str]:
-    """What the other process lives in: the settings that this one was opened with, and its key if it has one.
-
-    Every setting is named, so that no file changes what the program said; above all not where texts are sent.
-    Test: fault/test_background.py.
-    """
-    ours = (
-        {k: v for k, v in os.environ.items() if not _may_steer(k, ws)} if ws.environ is not os.environ else os.environ
-    )
-    return {**ours, **ws.environ, **as_environment(ws.config), "HOLDFAST_CONFIG": os.devnull}
-
-
-def _may_steer(name: str, ws: Workspace) -> bool:
-    """Whether a variable of this process could mean something that the program, which gave its own, did not say."""
-    return name.startswith("HOLDFAST_") or name == ws.config.embedder_key_variable
