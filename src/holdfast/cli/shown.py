@@ -38,6 +38,7 @@ def embedded(done: Embedded) -> str:
     lines = [f"{done.made:,} vectors made in {done.seconds:.1f} s{rate}; {ready:,} of {total:,} chunks have one"]
     if done.left:
         lines.append(f"! {counted(done.left, 'note')} changed since the last sync, or cannot be read: holdfast sync")
+    lines += [f"! {one_line(x)}" for x in done.degraded]
     return "\n".join(lines)
 
 
