@@ -36,15 +36,15 @@ def carry(index: Index, given: Rows, only: str | None = None) -> _Count:
 
     def store(key: tuple[str, int]) -> None:
         rows = batches.pop(key)
-        lacking = index.vectors.lacking(index.vectors.find(key[0]) or 0, (r.input for r in rows))
+        lacking = index.vectors.lacking(index.vectors.find(*key) or 0, (r.input for r in rows))
         fresh = [r for r in rows if r.input in lacking and index.vectors.is_wanted(r.input)]
         if fresh:
             count.stored += index.vectors.put(index.vectors.add_embedder(*key), fresh)
 
     for identity, dimension, row in given:
+        count.read += 1
         if only is not None and identity != only:
             continue
-        count.read += 1
         rows = batches.setdefault((identity, dimension), [])
         rows.append(row)
         if len(rows) >= BATCH:
@@ -58,7 +58,8 @@ def rows_in(index: Index, identity: str = "") -> Iterator[tuple[str, int, Vector
     """Every vector of an index that can be read: of the live embedder, or also of the one with this identity."""
     live = index.vectors.live()
     known = [(live.id, live.identity, live.dimension)] if live is not None else []
-    if identity and (live is None or live.identity != identity) and (other := index.vectors.find(identity)) is not None:
+    other = index.vectors.find(identity)
+    if other is not None and (live is None or live.id != other):
         known.append((other, identity, 0))
     for id_, name, dimension in known:
         after = 0
@@ -106,15 +107,16 @@ def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
 def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
     """Vectors from exports or databases at `paths`, or from what was set aside if none is named.
 
-    Raises VaultBusy while another process embeds.
+    Those of another embedder than the settings name are of no use, and are not taken. Raises VaultBusy while another
+    process embeds.
     """
     index = ws.index()
     if index is None:
         raise NotFound("There is no index yet.", hint="Run `holdfast sync --no-vectors` first.")
-    total = _Count()
+    total, embedder = _Count(), ws.embedder()
     with ws.embedding():
         for path in list(paths) or ws.generations.quarantined():
-            found = carry(index, _rows_of_file(path))
+            found = carry(index, _rows_of_file(path), embedder.identity if embedder is not None else None)
             total.read += found.read
             total.stored += found.stored
         if total.stored:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from holdfast.embed.base import Embedder, Encoded
-from holdfast.engine.breaker import open_breaker, reset, trip
+from holdfast.engine.breaker import FAILED_WITH, open_breaker, reset, settings_mark, trip
 from holdfast.engine.carry import carry, rows_in, salvage_quarantine, write_copy
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
@@ -48,8 +48,7 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
     started_ns = ws.fs.monotonic_ns()
     embedder, index = ws.embedder(), ws.index()
     if embedder is None or index is None:
-        total = index.counts().chunks if index is not None else 0
-        return Embedded(Ready(0, total), 0, 0, 0.0)
+        return Embedded(_standing(index), 0, 0, 0.0)
     with ws.embedding():
         job = _Job(ws, index, embedder, progress, stop or threading.Event())
         try:
@@ -67,9 +66,18 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
         return Embedded(job.ready(), job.made, job.left, seconds, job.remarks())
 
 
+def _standing(index: Index | None) -> Ready:
+    """How many chunks have a vector that answers questions."""
+    live = index.vectors.live() if index is not None else None
+    if index is None:
+        return Ready(0, 0)
+    return Ready(index.vectors.ready(live.id) if live is not None else 0, index.counts().chunks)
+
+
 def _record(ws: Workspace, index: Index, error: Exception) -> None:
     try:
-        index.note_job("embed", str(error), ws.fs.time_ns(), failed=True)
+        values = {FAILED_WITH: settings_mark(ws.config)}
+        index.note_job("embed", str(error), ws.fs.time_ns(), values, failed=True)
     except (IndexFault, ResourceFault, OSError):
         ws.count("job_record_failed")  # the error itself is on its way to the user
 
@@ -87,10 +95,7 @@ class _Job:
         self._refused: dict[bytes, str] = {}
         self._refusing: set[int] = set()
         self._seq = self._done = self._total = 0
-        self._limit = FIRST_BATCH
-        live = index.vectors.live()
-        if live is not None and live.identity == embedder.identity:
-            self.id = live.id
+        self._limit, self._dimension = FIRST_BATCH, 0
 
     def run(self) -> None:
         self.ws.prove_vault()
@@ -109,23 +114,22 @@ class _Job:
         self.left = len(self._skipped - self._refusing)
         self._settle()
         if not self.stop.is_set():
-            self.index.put_meta({PASSED: _passed(self.embedder, self._seq) + str(self.left)})
+            self.index.put_meta({PASSED: _passed(self.embedder, self.id, self._seq) + str(self.left)})
 
     def _begin(self) -> None:
         """Take what there is already for the index at hand."""
         salvage_quarantine(self.ws, self.index, self.embedder.identity)
-        if self.id is None:
-            self.id = self.index.vectors.find(self.embedder.identity)
+        self.id, self._dimension = self.index.vectors.find(self.embedder.identity), 0
         self._done, self._total = self.ready().ready, self.index.counts().chunks
 
     def _go_over(self, todo: list[int]) -> bool:
         """Embed what these notes lack; returns False if that ended early since the list is out of date, so that what
         was written meanwhile comes first. Test: fault/test_embedding.py."""
         for batch in self._batches(todo):
-            began_ns = self.ws.fs.monotonic_ns()
+            began_ns, id_ = self.ws.fs.monotonic_ns(), self.id
             self._store(batch)
             self._pace(len(batch), (self.ws.fs.monotonic_ns() - began_ns) / 1e9)
-            if self.stop.is_set() or self._follow():
+            if self.stop.is_set() or self._follow() or id_ not in (None, self.id):
                 return False
             if self.index.counts().seq != self._seq:
                 self._skipped.clear()
@@ -142,7 +146,7 @@ class _Job:
         now = self.ws.index()
         if now is None or now.generation == self.index.generation:
             return False
-        old, self.index, self.id = self.index, now, None
+        old, self.index = self.index, now
         try:
             carry(now, rows_in(old, self.embedder.identity))
         except IndexFault as e:
@@ -230,8 +234,9 @@ class _Job:
 
     def _store(self, batch: list[Input]) -> None:
         for part, encoded in self._encode(batch):
-            if self.id is None:
-                self.id = self.index.vectors.add_embedder(self.embedder.identity, encoded.vectors.shape[1])
+            if encoded.vectors.shape[1] != self._dimension:
+                self._take_dimension(encoded.vectors.shape[1])
+            assert self.id is not None, "it was found or added"
             tokens = encoded.tokens if self.ws.config.token_vectors else [None] * len(part)
             packed = rows([x.digest for x in part], encoded.vectors, tokens)
             stored = self.index.vectors.put(self.id, packed)
@@ -239,6 +244,17 @@ class _Job:
             self._done += stored
         if self.progress is not None:
             self.progress(min(self._done, self._total), self._total)
+
+    def _take_dimension(self, dimension: int) -> None:
+        """Which vectors are to be completed: with another dimension than before, a server has another model now, and
+        all are made anew. Test: fault/test_embedder_faults.py."""
+        vectors, identity = self.index.vectors, self.embedder.identity
+        known = vectors.find(identity, dimension)
+        if known is None and self.id is not None:
+            given = self.embedder.encode([PLAIN]).vectors.shape[1]
+            if given != dimension:
+                raise EmbedderWrong(f"The embedder gives vectors of {dimension} numbers, and of {given}.")
+        self._dimension, self.id = dimension, vectors.add_embedder(identity, dimension)
 
     def _encode(self, batch: list[Input]) -> Iterator[tuple[list[Input], Encoded]]:
         """The batch with its vectors, in parts where one text is refused: that one is passed over.
@@ -278,14 +294,17 @@ def _is_behind(ws: Workspace) -> bool:
     index, embedder = ws.index(), ws.embedder()
     if index is None or embedder is None:
         return False
-    if str(index.meta(PASSED)).startswith(_passed(embedder, index.counts().seq)):
+    id_, live = index.vectors.find(embedder.identity), index.vectors.live()
+    if live is not None and live.identity != embedder.identity:
+        return False  # whose vectors answer is not for a question to change; see docs/interface.md
+    if str(index.meta(PASSED)).startswith(_passed(embedder, id_, index.counts().seq)):
         return False
     is_resting = open_breaker(index, embedder.identity, ws.fs.time_ns()) is not None
     return not is_resting and ws.embed_holder() is None
 
 
-def _passed(embedder: Embedder, seq: int) -> str:
-    return f"{seq} {embedder.identity} left "
+def _passed(embedder: Embedder, id_: int | None, seq: int) -> str:
+    return f"{seq} {embedder.identity} {id_ or 0} left "
 
 
 class Embedding(threading.Thread):
@@ -326,15 +345,16 @@ def embed_quietly(
         embedder, index = ws.embedder(), ws.index()
         if embedder is None or index is None:
             return None
-        live = index.vectors.live()
-        is_live = live is not None and live.identity == embedder.identity
+        live, id_ = index.vectors.live(), index.vectors.find(embedder.identity)
+        is_live = live is not None and live.id == id_
+        is_tidy = not (live is not None and is_live and index.vectors.has_others(live.id))
         counts = index.counts()
-        if live is not None and is_live and index.vectors.ready(live.id) == counts.chunks:
+        if live is not None and is_live and is_tidy and index.vectors.ready(live.id) == counts.chunks:
             if index.jobs().get("embed", {}).get("error"):
                 index.note_job("embed", "", ws.fs.time_ns())
             return None
-        passed = _passed(embedder, counts.seq)
-        if index.meta(PASSED) == passed + "0" or (not again and str(index.meta(PASSED)).startswith(passed)):
+        before, passed = str(index.meta(PASSED)), _passed(embedder, id_, counts.seq)
+        if is_tidy and (before == passed + "0" or (not again and before.startswith(passed))):
             return None
         rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
         if rest is not None:
@@ -344,4 +364,13 @@ def embed_quietly(
         return f"{e.message} It makes the vectors."
     except (ResourceFault, IndexFault) as e:
         ws.count(f"embed_{e.kind}")
+        if isinstance(e, EmbedderDown | EmbedderWrong):
+            _keep(ws, e)
         return f"{e.message} {e.hint}"
+
+
+def _keep(ws: Workspace, error: Exception) -> None:
+    """Have `status` say it, also where there was no pass that could: a model's folder that is gone has no identity."""
+    index = ws.index()
+    if index is not None and index.jobs().get("embed", {}).get("error") != str(error):
+        _record(ws, index, error)
