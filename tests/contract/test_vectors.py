@@ -947,6 +947,26 @@ def _same(a: Any, b: Any) -> bool:
     )  # fmt: skip
 
 
+class TestCost:
+    def test_a_part_is_read_by_ids_alone(self, stored: Life) -> None:
+        """Not by a walk over all vectors of the embedder for each block: that is quadratic in their number."""
+        stored.put_note("a.md", *(f"ant {n}" for n in range(60)))
+        stored.embed()
+        asked: list[str] = []
+        db, id_ = stored.index._db, stored.id()
+        db.set_exec_trace(lambda cursor, sql, values: asked.append(sql) or True)
+        try:
+            sqlite_vectors.read_block(db, id_, DIMENSION, 0, 1)
+            sqlite_vectors.all_rows(db, id_, 0, 10)
+        finally:
+            db.set_exec_trace(None)
+        for sql in asked:
+            plan = " ".join(row[3] for row in db.execute(f"explain query plan {sql}", (0,) * sql.count("?")))
+            assert "SEARCH v" in plan, plan
+            assert "vector_input" not in plan, plan
+        assert len(asked) == 2
+
+
 class TestDamage:
     def test_a_row_that_cannot_be_one_is_damage_and_not_a_crash(self, stored: Life) -> None:
         stored.put_note("a.md", "ant", "bee")
