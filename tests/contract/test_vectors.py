@@ -225,10 +225,13 @@ class TestPut:
     def test_an_embedder_has_one_dimension(self, life: Life) -> None:
         id_ = life.vectors.add_embedder("x", 8)
         assert life.vectors.add_embedder("x", 8) == id_
-        with pytest.raises(EmbedderWrong):
-            life.vectors.add_embedder("x", 9)
         assert life.vectors.live().dimension == 8
         assert life.vectors.add_embedder("y", 9) != id_
+        newer = life.vectors.add_embedder("x", 9)
+        assert newer not in (id_, life.vectors.find("y"))
+        assert (life.vectors.find("x"), life.vectors.find("x", 8), life.vectors.find("x", 9)) == (newer, id_, newer)
+        assert life.vectors.find("x", 7) is None
+        assert life.vectors.live().id == id_
 
     def test_a_vector_of_another_dimension_is_refused_or_left_out(self, life: Life) -> None:
         """Whoever gives it: a reader of the block would take the whole index for damaged."""

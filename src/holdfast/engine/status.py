@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from holdfast.engine.apply import NEVER_NS
+from holdfast.engine.breaker import FAILED_WITH, settings_mark
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, TruthFault
@@ -60,6 +61,7 @@ def status(ws: Workspace) -> Status:
             "chunks": facts.get("chunks", 0),
             "vectors": {"ready": facts.get("ready", 0), "total": facts.get("chunks", 0)},
             "embedder": facts.get("embedder"),
+            "has_embedder": _has_embedder(ws),
         },
         history={"bytes": 0, "versions": 0},
         disk_free_bytes=free,
@@ -115,9 +117,10 @@ def _judge(
         )
     for name, job in jobs.items():
         if job["error"]:
-            out.append(
-                ("failing", Reason(f"job_{name}", f"The last {name} failed: {job['error']}", f"Run `holdfast {name}`."))
-            )
+            # Without new vectors words answer, and old vectors do.
+            rank = "degraded" if name == "embed" else "failing"
+            said = f"The last {name} failed: {job['error']}"
+            out.append((rank, Reason(f"job_{name}", said, f"Run `holdfast {name}`.")))
     return out
 
 
@@ -128,6 +131,8 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     except IndexFault as e:
         ws.count(f"index_{e.kind}")
         entries = {}
+    if "embed" in entries and entries["embed"].get("error") and _is_of_other_settings(ws, index):
+        entries["embed"] = {**entries["embed"], "error": None}
     holders = {h.verb for h in (ws.job_holder(), ws.embed_holder()) if h is not None}
     for name in sorted({"sync", *entries, *(verb for verb in holders if verb)}):
         entry = entries.get(name, {})
@@ -138,6 +143,20 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
             "running": name in holders,
         }
     return out
+
+
+def _is_of_other_settings(ws: Workspace, index: Index | None) -> bool:
+    """Whether what embedding failed with is not what the settings name now."""
+    known = index.meta(FAILED_WITH) if index is not None else None
+    return not _has_embedder(ws) or (known is not None and known != settings_mark(ws.config))
+
+
+def _has_embedder(ws: Workspace) -> bool:
+    """Whether the settings name one; it is not asked."""
+    try:
+        return ws.embedder() is not None
+    except HoldfastError:
+        return True
 
 
 def _time(ns: object) -> str | None:

@@ -42,9 +42,10 @@ def row_bytes(dimension: int) -> int:
     return dimension + bits_size(dimension) + 64
 
 
-def embedder(db: apsw.Connection, identity: str) -> tuple[int, int] | None:
-    """(id, dimension) of an embedder, None if it never gave a vector."""
-    found: tuple[int, int] | None = first(db, "select id, dimension from embedder where identity = ?", (identity,))
+def embedder(db: apsw.Connection, identity: str, dimension: int = 0) -> int | None:
+    """The id of an embedder, of the newest one with this identity if no dimension is named; None if there is none."""
+    sql = "select max(id) from embedder where identity = ?1 and (?2 = 0 or dimension = ?2)"
+    found: int | None = first(db, sql, (identity, dimension))[0]
     return found
 
 
@@ -61,7 +62,7 @@ def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
     """The id of an embedder, made if it is new; the first one is live at once."""
     with db:
         db.execute("insert or ignore into embedder (identity, dimension) values (?,?)", (identity, dimension))
-        known = first(db, "select id from embedder where identity = ?", (identity,))
+        known = first(db, "select id from embedder where identity = ? and dimension = ?", (identity, dimension))
         db.execute("insert or ignore into meta values ('embedder', ?)", known)
     return int(known[0])
 
