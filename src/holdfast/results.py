@@ -107,12 +107,14 @@ class Watched(Result):
 
 @dataclass(frozen=True, slots=True)
 class Embedded(Result):
-    """What was embedded: chunks that have a vector now, vectors `made`, notes `left` for the next sync to look at."""
+    """What was embedded: chunks that have a vector now, vectors `made`, notes `left` for the next sync to look at, and
+    what hindered."""
 
     vectors: Ready
     made: int
     left: int
     seconds: float
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,8 @@ class Vault:
         if isinstance(made, str):
             return replace(done, degraded=(*done.degraded, made))
         seconds = round(done.seconds + (self._ws.fs.monotonic_ns() - began_ns) / 1e9, 4)
-        return replace(done, vectors=made.vectors, seconds=seconds, peak_rss_bytes=peak_rss_bytes())
+        degraded = (*done.degraded, *made.degraded)
+        return replace(done, vectors=made.vectors, seconds=seconds, peak_rss_bytes=peak_rss_bytes(), degraded=degraded)
 
     def embed(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Embedded:
         """Embed what lacks a vector, newest notes first. Raises the embedder's faults, and VaultBusy if another does.

@@ -180,7 +180,9 @@ def test_signs_that_do_not_go_with_the_codes_are_found_though_the_sum_is_right(m
 
     bad = bytes(len(row.bits))
     crc = checksum(row.input, row.code, bad, row.tokens)
-    made.index._writer.connection(grows=True).execute("update vector set bits = ?, crc = ? where input = ?", (bad, crc, row.input))
+    made.index._writer.connection(grows=True).execute(
+        "update vector set bits = ?, crc = ? where input = ?", (bad, crc, row.input)
+    )
     assert ["has other signs" in text for text in made.flaws()["vectors"]] == [True]
 
 

@@ -225,10 +225,13 @@ class TestPut:
     def test_an_embedder_has_one_dimension(self, life: Life) -> None:
         id_ = life.vectors.add_embedder("x", 8)
         assert life.vectors.add_embedder("x", 8) == id_
-        with pytest.raises(EmbedderWrong):
-            life.vectors.add_embedder("x", 9)
         assert life.vectors.live().dimension == 8
         assert life.vectors.add_embedder("y", 9) != id_
+        newer = life.vectors.add_embedder("x", 9)
+        assert newer not in (id_, life.vectors.find("y"))
+        assert (life.vectors.find("x"), life.vectors.find("x", 8), life.vectors.find("x", 9)) == (newer, id_, newer)
+        assert life.vectors.find("x", 7) is None
+        assert life.vectors.live().id == id_
 
     def test_a_vector_of_another_dimension_is_refused_or_left_out(self, life: Life) -> None:
         """Whoever gives it: a reader of the block would take the whole index for damaged."""
@@ -601,6 +604,7 @@ class TestMany:
     def many(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> Life:
         monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 300)
         monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 240)
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SLOTS", 700)
         life.fake = FakeEmbedder(200)
         rng = random.Random(3)
         for n in range(self.COUNT // 4):
@@ -628,6 +632,30 @@ class TestMany:
         assert all(names[n].startswith(b"\0n1") for n, _ in got)
         want = {p: c for p, c in many.cosines(question).items() if many.index.keys([p[0]])[p[0]][:3] == b"\0n1"}
         assert top(got) == top(want)
+
+    def test_all_that_a_filter_leaves_is_exact(self, many: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each candidate, not only the best: the ranking weighs them all."""
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 20)
+        question = many.fake.ask("ant bee cow").vector
+        search = ask("ant owl", question=question, conditions=(Condition("path", values=("n1*.md",)),))
+        for _ in range(2):
+            got, want = said(many.index, search), many.cosines(question)
+            assert 300 < many.index.signals(search).scope_chunks <= 700
+            assert got == pytest.approx({p: want[p] for p in got}, abs=1e-5)
+            assert many.index.signals(search).is_exact
+            assert not many.vectors._held.vectors.is_exact
+            many.put_note("n1more.md", "ant owl gnu")
+            many.embed()
+        assert not many.index.signals(replace(search, conditions=())).is_exact
+
+    def test_what_nobody_has_any_more_does_not_count(self, many: Life) -> None:
+        question = many.fake.ask("ant bee cow").vector
+        for n in range(70, self.COUNT // 4):
+            many.delete(f"n{n}.md")
+        got, want = said(many.index, ask("ant", question=question)), many.cosines(question)
+        assert many.vectors.orphans(many.id()) > 300 >= len(want)
+        assert got == pytest.approx({p: want[p] for p in got}, abs=1e-5)
+        assert many.vectors._held.vectors.is_exact
 
     def test_it_becomes_exact_again_when_there_are_fewer(self, many: Life) -> None:
         question = many.fake.ask("ant bee cow").vector
@@ -894,6 +922,36 @@ class TestCopy:
         )
         index.close()
 
+    @pytest.mark.parametrize("exact", [10_000, 10], ids=["codes", "signs"])
+    def test_a_copy_that_is_newer_than_the_database_is_not_used(
+        self, kept: Life, exact: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database was put back to an earlier state, and went on from there with other texts."""
+        kept.index.checkpoint()
+        earlier = Path(kept.index.path).read_bytes()
+        kept.put_note("b.md", *(f"owl {WORDS[n % 7]} {n}" for n in range(self.TEXTS)))
+        kept.embed()
+        kept.vectors.write_copy()
+        kept.index.close()
+        for suffix in ("-wal", "-shm"):
+            Path(kept.index.path + suffix).unlink(missing_ok=True)
+        Path(kept.index.path).write_bytes(earlier)
+        del kept.at["b.md"], kept.speakers["b.md"]
+        index = SqliteIndex(kept.index.path, 1, "me")
+        life = Life(index, kept.fake)
+        life.at, life.speakers, life.inputs, life.serial = kept.at, kept.speakers, kept.inputs, 1
+        life.put_note("c.md", *(f"ant {WORDS[n % 5]} {n}" for n in range(self.TEXTS)))
+        life.embed()
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", exact)
+        question = life.fake.ask("ant bee").vector
+        with life.other() as other:
+            got = other.signals(self.search(life))
+        want = life.cosines(question)
+        places = list(zip(got.notes[got.owner].tolist(), got.ord.tolist(), strict=True))
+        assert all(got.is_known)
+        assert got.dense.tolist() == pytest.approx([want[p] for p in places], abs=1e-5)
+        index.close()
+
     def test_the_copy_of_the_embedder_before_is_not_used(self, kept: Life, read: list[int]) -> None:
         second = FakeEmbedder(DIMENSION, "second")
         kept.embed(second)
@@ -912,6 +970,26 @@ def _same(a: Any, b: Any) -> bool:
     return a is not None and b is not None and all(
         np.array_equal(getattr(a, n), getattr(b, n)) for n in ("ids", "keys", "bits", "codes")
     )  # fmt: skip
+
+
+class TestCost:
+    def test_a_part_is_read_by_ids_alone(self, stored: Life) -> None:
+        """Not by a walk over all vectors of the embedder for each block: that is quadratic in their number."""
+        stored.put_note("a.md", *(f"ant {n}" for n in range(60)))
+        stored.embed()
+        asked: list[str] = []
+        db, id_ = stored.index._db, stored.id()
+        db.set_exec_trace(lambda cursor, sql, values: asked.append(sql) or True)
+        try:
+            sqlite_vectors.read_block(db, id_, DIMENSION, 0, 1)
+            sqlite_vectors.all_rows(db, id_, 0, 10)
+        finally:
+            db.set_exec_trace(None)
+        for sql in asked:
+            plan = " ".join(row[3] for row in db.execute(f"explain query plan {sql}", (0,) * sql.count("?")))
+            assert "SEARCH v" in plan, plan
+            assert "vector_input" not in plan, plan
+        assert len(asked) == 2
 
 
 class TestDamage:
@@ -935,7 +1013,9 @@ class TestDamage:
         after = dump(life.index)
         assert len(after["vectors"]) == 3
         assert before["vectors"] == {"live": []}
-        life.index._writer.connection(grows=True).execute("update vector set code = zeroblob(length(code)) where id = 1")
+        life.index._writer.connection(grows=True).execute(
+            "update vector set code = zeroblob(length(code)) where id = 1"
+        )
         assert dump(life.index) != after
 
 

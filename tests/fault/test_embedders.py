@@ -208,11 +208,13 @@ def test_a_dimension_other_than_the_one_set_is_refused(server: Server) -> None:
         remote(server, dimensions=16).ask("ant")
 
 
-def test_a_dimension_that_changes_is_refused(embedder: Embedder, server: Server) -> None:
+def test_a_dimension_that_changes_within_a_batch_is_refused(embedder: Embedder, server: Server) -> None:
+    """From one batch to the next it is another model: fault/test_embedder_faults.py."""
     embedder.encode(TWO)
-    server.answers = [vectors(lambda v: [row[:4] for row in v])]
+    server.answers = [well, vectors(lambda v: [row[:4] for row in v])]
     with pytest.raises(EmbedderWrong, match="4 numbers instead of 8"):
-        embedder.encode(TWO)
+        embedder.encode(TWO * 40)
+    assert embedder.encode(TWO).vectors.shape == (2, 4)
 
 
 @pytest.mark.parametrize("bad", [endless, status(200, b"[" + b"1," * 300_000)])

@@ -14,7 +14,7 @@ from holdfast.embed.choose import Settings, make
 from holdfast.embed.local import LocalEmbedder
 from holdfast.embed.post import Address, Secret
 from holdfast.embed.remote import BATCH_BYTES, BATCH_TEXTS, OLLAMA, OPENAI, RemoteEmbedder, batches
-from holdfast.errors import ConfigError, EmbedderWrong
+from holdfast.errors import ConfigError, EmbedderDown, EmbedderWrong
 from tests import tiny_onnx
 
 
@@ -41,7 +41,6 @@ def test_threads_are_as_asked() -> None:
         Settings("locale"),
         Settings("none:x"),
         Settings("onnx:"),
-        Settings("onnx:/no/such/folder"),
         Settings("openai:", "m"),
         Settings("openai:http://h"),
         Settings("openai:h:80", "m"),
@@ -68,8 +67,14 @@ def test_a_folder_needs_model_and_tokenizer(tmp_path: Path) -> None:
     folder = Path(tiny_onnx.folder(tmp_path / "m"))
     assert isinstance(make(Settings(f"onnx:{folder}"), {}), LocalEmbedder)
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match=r"tokenizer\.json"):
-        make(Settings(f"onnx:{folder}"), {})
+    made = make(Settings(f"onnx:{folder}"), {})
+    assert made, "what is not there now is said when it is first used"
+    with pytest.raises(EmbedderDown, match=r"tokenizer\.json"):
+        assert made.identity
+    gone = make(Settings("onnx:/no/such/folder"), {})
+    assert gone
+    with pytest.raises(EmbedderDown, match="/no/such/folder"):
+        assert gone.identity
 
 
 def test_the_identity_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
@@ -84,7 +89,12 @@ def test_the_identity_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     assert other
     assert with_weights
     assert one.identity == same.identity
-    assert len({one.identity, other.identity, with_weights.identity}) == 3
+    pools = Path(tiny_onnx.folder(tmp_path / "pools"))
+    (pools / "1_Pooling").mkdir()
+    (pools / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    with_pooling = make(Settings(f"onnx:{pools}"), {})
+    assert with_pooling
+    assert len({one.identity, other.identity, with_weights.identity, with_pooling.identity}) == 4
 
 
 @pytest.mark.parametrize(

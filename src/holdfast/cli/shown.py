@@ -45,6 +45,7 @@ def embedded(done: Embedded) -> str:
     lines = [f"{done.made:,} vectors made in {done.seconds:.1f} s{rate}; {ready:,} of {total:,} chunks have one"]
     if done.left:
         lines.append(f"! {counted(done.left, 'note')} changed since the last sync, or cannot be read: holdfast sync")
+    lines += [f"! {one_line(x)}" for x in done.degraded]
     return "\n".join(lines)
 
 
@@ -155,6 +156,7 @@ def status(found: Status) -> str:
     """Health and sizes, one fact a line."""
     vault, index = found.vault, found.index
     ready, total = index["vectors"]["ready"], index["vectors"]["total"]
+    who = index["embedder"] or ("none made yet" if index["has_embedder"] else "no embedder")
     lines = [
         f"health     {found.health}",
         *(f"           {one_line(r.message)} {one_line(r.hint)}" for r in found.reasons),
@@ -162,7 +164,7 @@ def status(found: Status) -> str:
         f"index      {size_text(index['bytes'])} in {index['files']} files (bound {size_text(index['bound_bytes'])})",
         f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
         f"           {one_line(index['path'])}",
-        f"vectors    {ready:,} of {total:,} ({one_line(index['embedder'] or 'no embedder')})",
+        f"vectors    {ready:,} of {total:,} ({one_line(who)})",
         f"proven     {found.proven_at or 'never'}",
         f"set aside  {found.quarantined['count']}",
         *(f"           {one_line(q['path'])}: {one_line(q['reason'])}" for q in found.quarantined["newest"]),

@@ -47,13 +47,7 @@ def make(settings: Settings, environ: Mapping[str, str]) -> Embedder | None:
 
 def _local(settings: Settings, folder: str | None) -> Embedder:
     from holdfast.embed.local import LocalEmbedder
-    from holdfast.embed.network import TOKENIZER, model_file
 
-    if folder is not None:
-        if model_file(folder) is None:
-            raise ConfigError(f"The embedder's folder {folder} has neither model.onnx nor onnx/model.onnx.")
-        if not os.path.isfile(os.path.join(folder, TOKENIZER)):
-            raise ConfigError(f"The embedder's folder {folder} has no {TOKENIZER}.")
     return LocalEmbedder(
         folder,
         threads=settings.threads,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from holdfast.embed.base import Asked, Codes, Encoded, Floats, checked, prefix_mark
-from holdfast.embed.network import TOKENIZER, Network, States, model_file
+from holdfast.embed.network import POOLING, TOKENIZER, Network, States, model_file
 from holdfast.embed.words import Tokens, tokenise
 from holdfast.errors import EmbedderDown, MemoryBudget
 from holdfast.model import Input
@@ -22,6 +22,7 @@ BATCH_TOKENS = 512
 4096 twice as much, and memory grows with it (a whole process: 124, 138, 275 MB)."""
 
 THREADS = 2
+FOLDER = "Put the folder back, or name another in `embedder`; keyword search goes on."
 
 
 class LocalEmbedder:
@@ -142,14 +143,19 @@ def folder_digest(folder: str) -> str:
     """The digest of a model and its tokenizer, weights beside the model included."""
     path = model_file(folder)
     if path is None:
-        raise EmbedderDown(f"There is no model.onnx in {folder}.")
-    beside = sorted(name for name in os.listdir(os.path.dirname(path)) if name.startswith("model.onnx"))
+        raise EmbedderDown(f"The embedder's folder {folder} has neither model.onnx nor onnx/model.onnx.", hint=FOLDER)
+    try:
+        beside = sorted(name for name in os.listdir(os.path.dirname(path)) if name.startswith("model.onnx"))
+    except OSError as e:
+        raise EmbedderDown(f"The embedder's folder {folder} cannot be read: {e.strerror}.", hint=FOLDER) from e
     paths = [os.path.join(os.path.dirname(path), name) for name in beside] + [os.path.join(folder, TOKENIZER)]
+    if os.path.exists(pooling := os.path.join(folder, POOLING)):
+        paths.append(pooling)  # it chooses which of the model's states is the vector
     whole = hashlib.blake2b(digest_size=16)
     for name in paths:
         try:
             with open(name, "rb") as file:
                 whole.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
         except OSError as e:
-            raise EmbedderDown(f"{name} cannot be read: {e.strerror}.") from e
+            raise EmbedderDown(f"{name} cannot be read: {e.strerror}.", hint=FOLDER) from e
     return whole.hexdigest()

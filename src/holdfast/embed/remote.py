@@ -39,7 +39,8 @@ class Dialect:
 
 
 class RemoteEmbedder:
-    """A model on a server. Costs nothing until it is first used; has no state but the dimension it first saw."""
+    """A model on a server. Costs nothing until it is first used, and has no state: which dimension it gives is compared
+    with the vectors' by who has those, since a server may come to serve another model under one name."""
 
     is_remote = True
 
@@ -68,25 +69,27 @@ class RemoteEmbedder:
         texts = [_sendable(self._prefixes[1], item.own) for item in inputs]
         if not texts:
             return Encoded(np.empty((0, 0), np.float32), ())
-        found = np.concatenate([self._vectors(batch, self._timeout_s) for batch in batches(texts)])
-        return Encoded(found, [None] * len(inputs))
+        found: list[Floats] = []
+        for batch in batches(texts):
+            dimension = found[0].shape[1] if found else self._dimension
+            found.append(self._vectors(batch, self._timeout_s, dimension))
+        return Encoded(np.concatenate(found), [None] * len(inputs))
 
     def ask(self, question: str) -> Asked:
-        return Asked(self._vectors([_sendable(self._prefixes[0], question)], self._query_timeout_s)[0])
+        texts = [_sendable(self._prefixes[0], question)]
+        return Asked(self._vectors(texts, self._query_timeout_s, self._dimension)[0])
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _vectors(self, texts: list[str], timeout_s: float) -> Floats:
+    def _vectors(self, texts: list[str], timeout_s: float, dimension: int | None) -> Floats:
         answer = self._post(self._dialect.payload(self._model, texts, self._asked_dimensions), timeout_s)
         who = self._post.address.shown
         try:
             found = self._dialect.vectors(answer)
         except (KeyError, TypeError, AttributeError):
             raise EmbedderWrong(f"{who} answered with JSON that has no vectors in it.") from None
-        out = checked(found, len(texts), self._dimension, who)
-        self._dimension = out.shape[1]
-        return out
+        return checked(found, len(texts), dimension, who)
 
 
 def batches(texts: Sequence[str]) -> Iterator[list[str]]:

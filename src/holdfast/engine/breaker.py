@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import blake2b
 
+from holdfast.config import USERS_ALONE, Config
 from holdfast.index.base import Index
 
 # How long an embedder that failed is left alone, by the number of failures in a row; kept in the index, so that every
 # process knows. The last one holds for all that follow.
 PAUSES_S = (5, 30, 120, 600)
 BREAKER = "embedder_failed"
+FAILED_WITH = "embedder_failed_with"
+"""With which settings embedding failed last: an error of other settings than those of now says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,10 @@ def reset(index: Index) -> None:
     """Forget its failures."""
     if index.meta(BREAKER) not in (None, "null"):
         index.put_meta({BREAKER: "null"})
+
+
+def settings_mark(config: Config) -> str:
+    """What tells the settings of one embedder from those of another, without asking either; no secret can be read of
+    it."""
+    named = [(name, getattr(config, name)) for name in sorted(Config.__slots__) if name.startswith(USERS_ALONE)]
+    return blake2b(repr(named).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

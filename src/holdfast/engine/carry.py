@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import IndexFault, NotFound, UserError
+from holdfast.errors import EmbedderDown, IndexFault, NotFound, UserError
 from holdfast.files.fs import TEMP_PREFIX
 from holdfast.index.base import Index
 from holdfast.index.sqlite.salvage import rows_of
@@ -36,15 +36,15 @@ def carry(index: Index, given: Rows, only: str | None = None) -> _Count:
 
     def store(key: tuple[str, int]) -> None:
         rows = batches.pop(key)
-        lacking = index.vectors.lacking(index.vectors.find(key[0]) or 0, (r.input for r in rows))
+        lacking = index.vectors.lacking(index.vectors.find(*key) or 0, (r.input for r in rows))
         fresh = [r for r in rows if r.input in lacking and index.vectors.is_wanted(r.input)]
         if fresh:
             count.stored += index.vectors.put(index.vectors.add_embedder(*key), fresh)
 
     for identity, dimension, row in given:
+        count.read += 1
         if only is not None and identity != only:
             continue
-        count.read += 1
         rows = batches.setdefault((identity, dimension), [])
         rows.append(row)
         if len(rows) >= BATCH:
@@ -54,32 +54,50 @@ def carry(index: Index, given: Rows, only: str | None = None) -> _Count:
     return count
 
 
-def rows_in(index: Index) -> Iterator[tuple[str, int, VectorRow]]:
-    """Every vector of the live embedder of an index that can be read."""
+def rows_in(index: Index, identity: str = "") -> Iterator[tuple[str, int, VectorRow]]:
+    """Every vector of an index that can be read: of the live embedder, or also of the one with this identity."""
     live = index.vectors.live()
-    after = 0
-    while live is not None:
-        rows = index.vectors.rows(live.id, after, BATCH)
-        if not rows:
-            return
-        for after, row in rows:  # noqa: B007 - `after` is where the next page begins
-            if row.is_whole:
-                yield live.identity, live.dimension, row
+    known = [(live.id, live.identity, live.dimension)] if live is not None else []
+    other = index.vectors.find(identity)
+    if other is not None and (live is None or live.id != other):
+        known.append((other, identity, 0))
+    for id_, name, dimension in known:
+        after = 0
+        while found := index.vectors.rows(id_, after, BATCH):
+            for after, row in found:  # noqa: B007 - `after` is where the next page begins
+                if row.is_whole:
+                    yield name, dimension or len(row.code), row
 
 
 def carry_over(ws: Workspace, new: Index) -> None:
-    """The vectors of the generations before, as far as they can be read; the others are made again."""
-    embedder = ws.embedder()
-    if embedder is None:
-        return
+    """The vectors of the generations before, as far as they can be read; the others are made again.
+
+    Those that answer questions first, so that they still do when only some are there of the embedder that is to
+    replace theirs. What is made while they are read is taken along by who makes it (engine/embed.py).
+    """
     stored = 0
-    for path in ws.generations.databases(but=new.generation):
-        try:
-            stored += carry(new, rows_of(path), embedder.identity).stored
-        except IndexFault as e:
-            ws.count(f"carry_{e.kind}", e)
+    try:
+        names = _identities(ws)
+        for path in ws.generations.databases(but=new.generation):
+            stored += sum(carry(new, rows_of(path), name).stored for name in names)
+    except (IndexFault, EmbedderDown) as e:
+        ws.count(f"carry_{e.kind}", e)
     if stored:
         write_copy(ws, new)
+
+
+def _identities(ws: Workspace) -> list[str]:
+    """Whose vectors are of use: of the embedder that answers now, and of the one that is to."""
+    names: dict[str, None] = {}
+    try:
+        index = ws.index()
+        live = index.vectors.live() if index is not None else None
+        names |= dict.fromkeys([live.identity] if live is not None else [])
+    except IndexFault as e:
+        ws.count(f"carry_{e.kind}", e)
+    embedder = ws.embedder()
+    names |= dict.fromkeys([embedder.identity] if embedder is not None else [])
+    return list(names)
 
 
 def write_copy(ws: Workspace, index: Index) -> None:
@@ -102,15 +120,16 @@ def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
 def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
     """Vectors from exports or databases at `paths`, or from what was set aside if none is named.
 
-    Raises VaultBusy while another process embeds.
+    Those of another embedder than the settings name are of no use, and are not taken. Raises VaultBusy while another
+    process embeds.
     """
     index = ws.index()
     if index is None:
         raise NotFound("There is no index yet.", hint="Run `holdfast sync --no-vectors` first.")
-    total = _Count()
+    total, embedder = _Count(), ws.embedder()
     with ws.embedding():
         for path in list(paths) or ws.generations.quarantined():
-            found = carry(index, _rows_of_file(path))
+            found = carry(index, _rows_of_file(path), embedder.identity if embedder is not None else None)
             total.read += found.read
             total.stored += found.stored
         if total.stored:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from holdfast.embed.base import Embedder
+from holdfast.embed.base import Embedder, Encoded
 from holdfast.engine.bounds import keep_within
-from holdfast.engine.breaker import open_breaker, reset, trip
-from holdfast.engine.carry import salvage_quarantine, write_copy
+from holdfast.engine.breaker import FAILED_WITH, open_breaker, reset, settings_mark, trip
+from holdfast.engine.carry import carry, rows_in, salvage_quarantine, write_copy
 from holdfast.engine.heal import set_aside
 from holdfast.engine.record import read_note
 from holdfast.engine.workspace import Workspace
@@ -31,6 +31,10 @@ FIRST_BATCH = 16
 """So that what was written last is found by meaning first."""
 
 BATCH_CHARS = 128 * 1024
+BATCH_S = 1.0
+PLAIN = Input("holdfast", 0, 8, False, b"")
+"""What every embedder can embed: who refuses that refuses everything."""
+
 PASSED = "embedded_seq"
 """At which change number all that could be embedded was, by which embedder, and how many notes were left."""
 
@@ -46,30 +50,39 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
     started_ns = ws.fs.monotonic_ns()
     embedder, index = ws.embedder(), ws.index()
     if embedder is None or index is None:
-        total = index.counts().chunks if index is not None else 0
-        return Embedded(Ready(0, total), 0, 0, 0.0)
+        return Embedded(_standing(index), 0, 0, 0.0)
     with ws.embedding():
         job = _Job(ws, index, embedder, progress, stop or threading.Event())
         try:
             job.run()
-            reset(index)
+            reset(job.index)
         except (EmbedderDown, EmbedderWrong) as e:
-            trip(index, embedder.identity, ws.fs.time_ns(), e)
-            _record(ws, index, e)
+            trip(job.index, embedder.identity, ws.fs.time_ns(), e)
+            _record(ws, job.index, e)
             raise
         except (IndexFault, ResourceFault, OSError) as e:
-            _record(ws, index, e)
+            _record(ws, job.index, e)
             if isinstance(e, IndexFault):
-                set_aside(ws, index, e)
+                set_aside(ws, job.index, e)
             raise
-        index.note_job("embed", "", ws.fs.time_ns())
-        return Embedded(job.ready(), job.made, job.left, round((ws.fs.monotonic_ns() - started_ns) / 1e9, 4))
+        job.index.note_job("embed", "", ws.fs.time_ns())
+        seconds = round((ws.fs.monotonic_ns() - started_ns) / 1e9, 4)
+        return Embedded(job.ready(), job.made, job.left, seconds, job.remarks())
+
+
+def _standing(index: Index | None) -> Ready:
+    """How many chunks have a vector that answers questions."""
+    live = index.vectors.live() if index is not None else None
+    if index is None:
+        return Ready(0, 0)
+    return Ready(index.vectors.ready(live.id) if live is not None else 0, index.counts().chunks)
 
 
 def _record(ws: Workspace, index: Index, error: Exception) -> None:
     ws.log.event("embed_failed", str(error))
     try:
-        index.note_job("embed", str(error), ws.fs.time_ns(), failed=True)
+        values = {FAILED_WITH: settings_mark(ws.config)}
+        index.note_job("embed", str(error), ws.fs.time_ns(), values, failed=True)
     except (IndexFault, ResourceFault, OSError):
         ws.count("job_record_failed")  # the error itself is on its way to the user
 
@@ -83,45 +96,88 @@ class _Job:
         self.ws, self.index, self.embedder, self.progress, self.stop = ws, index, embedder, progress, stop
         self.id: int | None = None
         self.made = self.left = 0
-        self._done = self._total = 0
-        live = index.vectors.live()
-        if live is not None and live.identity == embedder.identity:
-            self.id = live.id
+        self._skipped: set[int] = set()
+        self._refused: dict[bytes, str] = {}
+        self._refusing: set[int] = set()
+        self._seq = self._done = self._total = 0
+        self._limit, self._dimension = FIRST_BATCH, 0
 
     def run(self) -> None:
         self.ws.prove_vault()
-        salvage_quarantine(self.ws, self.index, self.embedder.identity)
-        if self.id is None:
-            self.id = self.index.vectors.find(self.embedder.identity)
-        self._done, self._total = self.ready().ready, self.index.counts().chunks
-        skipped: set[int] = set()
-        seq = self.index.counts().seq
+        self._begin()
         while not self.stop.is_set():
-            todo = [n for n in self.index.vectors.lacking_notes(self.id or 0) if n not in skipped]
+            self._seq = self.index.counts().seq
+            todo = [n for n in self.index.vectors.lacking_notes(self.id or 0) if n not in self._skipped]
             if not todo:
                 break
-            before = self.made
-            for batch in self._batches(todo, skipped):
-                self._store(batch)
-                if self.stop.is_set():
-                    return
-            if self.made == before:
-                skipped.update(todo)  # what they lack, their texts do not give
-        self.left = len(skipped)
+            before = self.made, len(self._refused)
+            is_whole = self._go_over(todo)
+            if self.stop.is_set():
+                return
+            if is_whole and (self.made, len(self._refused)) == before:
+                self._skipped.update(todo)  # what they lack, their texts do not give
+        self.left = len(self._skipped - self._refusing)
         self._settle()
         if not self.stop.is_set():
-            self.index.put_meta({PASSED: _passed(self.embedder, seq) + str(self.left)})
+            self.index.put_meta({PASSED: _passed(self.embedder, self.id, self._seq) + str(self.left)})
+
+    def _begin(self) -> None:
+        """Take what there is already for the index at hand."""
+        salvage_quarantine(self.ws, self.index, self.embedder.identity)
+        self.id, self._dimension = self.index.vectors.find(self.embedder.identity), 0
+        self._done, self._total = self.ready().ready, self.index.counts().chunks
+
+    def _go_over(self, todo: list[int]) -> bool:
+        """Embed what these notes lack; returns False if that ended early since the list is out of date, so that what
+        was written meanwhile comes first. Test: fault/test_embedding.py."""
+        for batch in self._batches(todo):
+            began_ns, id_ = self.ws.fs.monotonic_ns(), self.id
+            self._store(batch)
+            self._pace(len(batch), (self.ws.fs.monotonic_ns() - began_ns) / 1e9)
+            if self.stop.is_set() or self._follow() or id_ not in (None, self.id):
+                return False
+            if self.index.counts().seq != self._seq:
+                self._skipped.clear()
+                return False
+        return True
+
+    def _pace(self, count: int, seconds: float) -> None:
+        """As many texts in the next batch as take about BATCH_S: so long does a new note wait at most."""
+        wanted = max(FIRST_BATCH, int(count * BATCH_S / max(seconds, 1e-3)))
+        self._limit = max(1, min(self.ws.config.embed_batch, wanted))
+
+    def _follow(self) -> bool:
+        """Go on with the index that is published now, if that is another one, and take along what was made."""
+        now = self.ws.index()
+        if now is None or now.generation == self.index.generation:
+            return False
+        old, self.index = self.index, now
+        try:
+            carry(now, rows_in(old, self.embedder.identity))
+        except IndexFault as e:
+            self.ws.count(f"carry_{e.kind}")
+        self._skipped.clear()
+        self._begin()
+        return True
 
     def ready(self) -> Ready:
         ready = self.index.vectors.ready(self.id) if self.id is not None else 0
         return Ready(ready, self.index.counts().chunks)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of this pass."""
+        if not self._refused:
+            return ()
+        count, why = len(self._refused), next(iter(self._refused.values()))
+        texts = "1 text was refused and has" if count == 1 else f"{count:,} texts were refused and have"
+        return (f"{texts} no vector; searches by words find it all the same: {why}",)
+
     def _settle(self) -> None:
-        """All there is has been embedded: let it answer, and drop what nothing has any more."""
+        """All that can be has been embedded: let it answer if it is complete, and drop what nothing has any more."""
         if self.id is None or self.stop.is_set():
             return
         vectors = self.index.vectors
-        if vectors.has_others(self.id):
+        if vectors.has_others(self.id) and self._may_replace():
             vectors.switch(self.id)
         ready, _ = vectors.counts(self.id)
         if vectors.orphans(self.id) > ORPHANS_KEPT + ORPHANS_SHARE * ready:
@@ -131,25 +187,37 @@ class _Job:
             write_copy(self.ws, self.index)
             self.index.checkpoint()
 
-    def _batches(self, todo: list[int], skipped: set[int]) -> Iterator[list[Input]]:
+    def _may_replace(self) -> bool:
+        """Whether nothing is lost with the vectors that answer now: notes that could not be read leave a gap.
+
+        Test: fault/test_embedding.py.
+        """
+        vectors = self.index.vectors
+        live, id_ = vectors.live(), self.id
+        assert id_ is not None, "there are vectors to put in their place"
+        return not self.left or live is None or live.id == id_ or vectors.ready(id_) >= vectors.ready(live.id)
+
+    def _batches(self, todo: list[int]) -> Iterator[list[Input]]:
         """Inputs without a vector, a batch at a time, of the notes `todo` in order; notes that cannot be read as they
-        are indexed go into `skipped`: the next sync sees them."""
+        are indexed are skipped: the next sync sees them."""
         pending: dict[bytes, Input] = {}
-        size, limit = 0, FIRST_BATCH
+        size, self._limit = 0, FIRST_BATCH
         for note in todo:
             inputs = self._inputs(note)
             if inputs is None:
-                skipped.add(note)
+                self._skipped.add(note)
                 continue
-            lacking = self.index.vectors.lacking(self.id or 0, (x.digest for x in inputs))
+            if any(x.digest in self._refused for x in inputs):
+                self._refusing.add(note)
+            lacking = self.index.vectors.lacking(self.id or 0, (x.digest for x in inputs)) - self._refused.keys()
             for x in inputs:
                 if x.digest in lacking and x.digest not in pending:
                     pending[x.digest] = x
                     size += len(x.text)
-                if len(pending) >= limit or size >= BATCH_CHARS:
+                if len(pending) >= self._limit or size >= BATCH_CHARS:
                     yield list(pending.values())
                     lacking -= pending.keys()
-                    pending, size, limit = {}, 0, self.ws.config.embed_batch
+                    pending, size = {}, 0
         if pending:
             yield list(pending.values())
 
@@ -171,16 +239,50 @@ class _Job:
 
     def _store(self, batch: list[Input]) -> None:
         keep_within(self.ws, self.index)
-        encoded = self.embedder.encode(batch)
-        if self.id is None:
-            self.id = self.index.vectors.add_embedder(self.embedder.identity, encoded.vectors.shape[1])
-        tokens = encoded.tokens if self.ws.config.token_vectors else [None] * len(batch)
-        packed = rows([x.digest for x in batch], encoded.vectors, tokens)
-        stored = self.index.vectors.put(self.id, packed)
-        self.made += stored
-        self._done += stored
+        for part, encoded in self._encode(batch):
+            if encoded.vectors.shape[1] != self._dimension:
+                self._take_dimension(encoded.vectors.shape[1])
+            assert self.id is not None, "it was found or added"
+            tokens = encoded.tokens if self.ws.config.token_vectors else [None] * len(part)
+            packed = rows([x.digest for x in part], encoded.vectors, tokens)
+            stored = self.index.vectors.put(self.id, packed)
+            self.made += stored
+            self._done += stored
         if self.progress is not None:
             self.progress(min(self._done, self._total), self._total)
+
+    def _take_dimension(self, dimension: int) -> None:
+        """Which vectors are to be completed: with another dimension than before, a server has another model now, and
+        all are made anew. Test: fault/test_embedder_faults.py."""
+        vectors, identity = self.index.vectors, self.embedder.identity
+        known = vectors.find(identity, dimension)
+        if known is None and self.id is not None:
+            given = self.embedder.encode([PLAIN]).vectors.shape[1]
+            if given != dimension:
+                raise EmbedderWrong(f"The embedder gives vectors of {dimension} numbers, and of {given}.")
+        self._dimension, self.id = dimension, vectors.add_embedder(identity, dimension)
+
+    def _encode(self, batch: list[Input]) -> Iterator[tuple[list[Input], Encoded]]:
+        """The batch with its vectors, in parts where one text is refused: that one is passed over.
+
+        An embedder that refuses a plain word too is at fault itself. Test: fault/test_embedding.py.
+        """
+        try:
+            encoded = self.embedder.encode(batch)
+        except EmbedderWrong as e:
+            try:
+                self.embedder.encode([PLAIN])
+            except EmbedderWrong:
+                raise e from None
+            if len(batch) == 1:
+                self.ws.count("embed_refused")
+                self._refused[batch[0].digest] = e.message
+                return
+            half = len(batch) // 2
+            yield from self._encode(batch[:half])
+            yield from self._encode(batch[half:])
+        else:
+            yield batch, encoded
 
 
 def is_behind(ws: Workspace, vectors: Ready) -> bool:
@@ -198,14 +300,17 @@ def _is_behind(ws: Workspace) -> bool:
     index, embedder = ws.index(), ws.embedder()
     if index is None or embedder is None:
         return False
-    if str(index.meta(PASSED)).startswith(_passed(embedder, index.counts().seq)):
+    id_, live = index.vectors.find(embedder.identity), index.vectors.live()
+    if live is not None and live.identity != embedder.identity:
+        return False  # whose vectors answer is not for a question to change; see docs/interface.md
+    if str(index.meta(PASSED)).startswith(_passed(embedder, id_, index.counts().seq)):
         return False
     is_resting = open_breaker(index, embedder.identity, ws.fs.time_ns()) is not None
     return not is_resting and ws.embed_holder() is None
 
 
-def _passed(embedder: Embedder, seq: int) -> str:
-    return f"{seq} {embedder.identity} left "
+def _passed(embedder: Embedder, id_: int | None, seq: int) -> str:
+    return f"{seq} {embedder.identity} {id_ or 0} left "
 
 
 class Embedding(threading.Thread):
@@ -246,15 +351,16 @@ def embed_quietly(
         embedder, index = ws.embedder(), ws.index()
         if embedder is None or index is None:
             return None
-        live = index.vectors.live()
-        is_live = live is not None and live.identity == embedder.identity
+        live, id_ = index.vectors.live(), index.vectors.find(embedder.identity)
+        is_live = live is not None and live.id == id_
+        is_tidy = not (live is not None and is_live and index.vectors.has_others(live.id))
         counts = index.counts()
-        if live is not None and is_live and index.vectors.ready(live.id) == counts.chunks:
+        if live is not None and is_live and is_tidy and index.vectors.ready(live.id) == counts.chunks:
             if index.jobs().get("embed", {}).get("error"):
                 index.note_job("embed", "", ws.fs.time_ns())
             return None
-        passed = _passed(embedder, counts.seq)
-        if index.meta(PASSED) == passed + "0" or (not again and str(index.meta(PASSED)).startswith(passed)):
+        before, passed = str(index.meta(PASSED)), _passed(embedder, id_, counts.seq)
+        if is_tidy and (before == passed + "0" or (not again and before.startswith(passed))):
             return None
         rest = open_breaker(index, embedder.identity, ws.fs.time_ns())
         if rest is not None:
@@ -264,4 +370,13 @@ def embed_quietly(
         return f"{e.message} It makes the vectors."
     except (ResourceFault, IndexFault) as e:
         ws.count(f"embed_{e.kind}", e)
+        if isinstance(e, EmbedderDown | EmbedderWrong):
+            _keep(ws, e)
         return f"{e.message} {e.hint}"
+
+
+def _keep(ws: Workspace, error: Exception) -> None:
+    """Have `status` say it, also where there was no pass that could: a model's folder that is gone has no identity."""
+    index = ws.index()
+    if index is not None and index.jobs().get("embed", {}).get("error") != str(error):
+        _record(ws, index, error)

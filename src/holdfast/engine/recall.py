@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from holdfast.engine.budget import fit
 from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
-from holdfast.engine.meaning import ask_embedder
+from holdfast.engine.meaning import ESTIMATE_ERROR, ask_embedder, exactly
 from holdfast.engine.passages import Passage, read_passages
 from holdfast.engine.passes import UNVERIFIED
 from holdfast.engine.question import Question, make_question
@@ -206,10 +206,13 @@ def _search(index: Index, query: Query, question: Question, wanted: _Wanted, deg
 
 
 def _rank(index: Index, said: Signals, question: Question, wanted: _Wanted) -> list[Ranked]:
-    return rank(
-        said, question, wanted.k, wanted.by, index.keys, wanted.mode, explain=wanted.explain,
-        least=wanted.min_similarity,
-    )  # fmt: skip
+    k, least = wanted.k, wanted.min_similarity
+    if not said.is_exact and least is not None and question.asked is not None:
+        k, least = max(k, K_MAX), least - ESTIMATE_ERROR / len(question.asked.vector) ** 0.5
+    ranked = rank(said, question, k, wanted.by, index.keys, wanted.mode, explain=wanted.explain, least=least)
+    if not said.is_exact:
+        ranked = exactly(said, ranked, question.search.floor, wanted.min_similarity)[: wanted.k]
+    return ranked
 
 
 def _hit(p: Passage, note: NoteRow, via: str) -> Hit:

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from holdfast.engine.breaker import FAILED_WITH, settings_mark
 from holdfast.engine.health import Findings, judge
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
@@ -61,6 +62,7 @@ def status(ws: Workspace) -> Status:
             "chunks": facts.get("chunks", 0),
             "vectors": {"ready": facts.get("ready", 0), "total": facts.get("chunks", 0)},
             "embedder": facts.get("embedder"),
+            "has_embedder": _has_embedder(ws),
         },
         history={"bytes": 0, "versions": 0},
         disk_free_bytes=free,
@@ -117,6 +119,8 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
     except IndexFault as e:
         ws.count(f"index_{e.kind}", e)
         entries = {}
+    if "embed" in entries and entries["embed"].get("error") and _is_of_other_settings(ws, index):
+        entries["embed"] = {**entries["embed"], "error": None}
     holders = {h.verb for h in (ws.job_holder(), ws.embed_holder(), ws.watch_holder()) if h is not None}
     for name in sorted({"sync", *entries, *(verb for verb in holders if verb)}):
         entry = entries.get(name, {})
@@ -127,6 +131,20 @@ def _jobs(ws: Workspace, index: Index | None) -> dict[str, Any]:
             "running": name in holders,
         }
     return out
+
+
+def _is_of_other_settings(ws: Workspace, index: Index | None) -> bool:
+    """Whether what embedding failed with is not what the settings name now."""
+    known = index.meta(FAILED_WITH) if index is not None else None
+    return not _has_embedder(ws) or (known is not None and known != settings_mark(ws.config))
+
+
+def _has_embedder(ws: Workspace) -> bool:
+    """Whether the settings name one; it is not asked."""
+    try:
+        return ws.embedder() is not None
+    except HoldfastError:
+        return True
 
 
 def _time(ns: object) -> str | None:

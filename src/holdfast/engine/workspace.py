@@ -66,7 +66,7 @@ class Workspace:
         self.traits = traits(fs, self.root)
         self.inode_mask = INODE_MASK if self.traits.stable_inodes else 0
         self._guard = threading.RLock()
-        self._environ = environ
+        self.environ = environ
         self._embedder: Embedder | None = None
         self._has_embedder = False
         self._open: OpenIndex | None = None
@@ -115,7 +115,7 @@ class Workspace:
                         key_variable=c.embedder_key_variable, threads=c.embedder_threads,
                         timeout_s=c.embedder_timeout_s,
                     ),
-                    self._environ,
+                    self.environ,
                 )  # fmt: skip
                 self._has_embedder = True
             return self._embedder

@@ -148,6 +148,8 @@ class Signals:
     """(places of the best notes, places of notes) -> the best cosine of each with the middle of what the best notes
     have nearest to the question (Rocchio's feedback, for vectors). Within the same snapshot only."""
     remarks: tuple[str, ...] = ()
+    is_exact: bool = True
+    """Whether every cosine is exact; if not, `similarity` says what one is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def signals(
         detail=lambda at: detail(db, corpus, meaning, search.question, content, slots[at]),
         feedback=lambda best, weights, at, stop: feedback(db, corpus, ordinals[best], weights, ordinals[at], stop),
         echo=lambda best, at: _echo(corpus, meaning, dense, hits, ordinals[best], ordinals[at]), remarks=tuple(remarks),
+        is_exact=meaning.is_exact(hits),
     )  # fmt: skip
 
 

@@ -13,6 +13,9 @@ from holdfast.index.lexical.score import Floats
 from holdfast.index.sqlite.scope import Mask
 from holdfast.index.vectors.scan import Vectors, cosines, lengths
 
+EXACT_SLOTS = 50_000
+"""So many chunks that a question may find are all looked at exactly, however many there are besides."""
+
 # Above the size that is searched exactly, so many of the best estimates are looked at exactly, and the more the more
 # there are (design.md, section 4: at 18,000 real vectors 400 lose nothing).
 EXACT_LEAST = 1_000
@@ -38,18 +41,28 @@ class Meaning:
 
     def similarities(self, question: Floats | None, allowed: Mask) -> Floats:
         """The cosine of each slot in `allowed`, 0 elsewhere; the highest are exact, where there are many the others
-        are estimates."""
+        are estimates (see `is_exact`)."""
         out = np.zeros(self.corpus.slots, dtype=np.float32)
         if question is None or self.vectors is None or not self.ready:
             return out
-        said = self.vectors.similarities(question)
-        at = np.flatnonzero(allowed & (self.row >= 0))
-        out[at] = said[self.row[at]]
+        at = self._at(allowed)
+        if not self.vectors.is_exact and len(at) <= EXACT_SLOTS:
+            out[at] = self.exact(question, at)
+            return out
+        out[at] = self.vectors.similarities(question)[self.row[at]]
         if not self.vectors.is_exact:
             count = max(EXACT_LEAST, len(at) // EXACT_SHARE)
             best = at[np.argpartition(-out[at], count)[:count]] if len(at) > count else at
             out[best] = self.exact(question, best)
         return out
+
+    def is_exact(self, allowed: Mask) -> bool:
+        """Whether all that `similarities` says of the slots in `allowed` is exact."""
+        return self.vectors is None or self.vectors.is_exact or len(self._at(allowed)) <= EXACT_SLOTS
+
+    def _at(self, allowed: Mask) -> Ints:
+        """The slots in `allowed` that have a vector."""
+        return np.flatnonzero(allowed & (self.row >= 0))
 
     def exact(self, question: Floats | None, slots: Ints) -> Floats:
         """The exact cosine of each of `slots`, 0 where there is no vector."""

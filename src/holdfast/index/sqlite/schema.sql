@@ -78,7 +78,9 @@ create table post (id integer primary key, data blob not null);
 
 -- Meaning: vectors by the digest of what was embedded (chunk.input), so that equal text is embedded once. A reader holds
 -- them by blocks of 1,024 ids and loads those anew whose change number moved.
-create table embedder (id integer primary key, identity text not null unique, dimension integer not null);
+-- A server may come to give another dimension under one name: that is another embedder, and the newer one is meant.
+create table embedder (id integer primary key, identity text not null, dimension integer not null,
+  unique (identity, dimension));
 create table vector (
   id integer primary key, embedder integer not null, input blob not null, code blob not null, bits blob not null,
   crc integer not null

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import apsw
 
-from holdfast.errors import EmbedderWrong
 from holdfast.files.fs import FileSystem
 from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import vectors
@@ -51,18 +50,13 @@ class SqliteVectors:
             found = vectors.live(db)
         return LiveEmbedder(*found) if found else None
 
-    def find(self, identity: str) -> int | None:
+    def find(self, identity: str, dimension: int = 0) -> int | None:
         with self._open.reading() as db:
-            known = vectors.embedder(db, identity)
-        return known[0] if known else None
+            return vectors.embedder(db, identity, dimension)
 
     def add_embedder(self, identity: str, dimension: int) -> int:
         with self._open.writing() as db:
-            id_ = vectors.add_embedder(db, identity, dimension)
-            known = vectors.embedder(db, identity)
-        if known is None or known[1] != dimension:
-            raise EmbedderWrong(f"The embedder {identity} gave vectors of another dimension than before.")
-        return id_
+            return vectors.add_embedder(db, identity, dimension)
 
     def switch(self, embedder: int) -> None:
         with self._open.writing(grows=False) as db:
@@ -193,7 +187,9 @@ class SqliteVectors:
             database = str(first(db, "select value from meta where key = 'database'")[0])
             kept = self._copy(database, embedder, dimension)
         try:
-            return vectors.load(db, embedder, dimension, held, kept)
+            # Counted only where it matters: it may cost a walk over the chunks.
+            live = self.ready(embedder) if vectors.is_much(db, embedder) else 0
+            return vectors.load(db, embedder, dimension, held, kept, live)
         finally:
             if kept is not None:
                 kept.close()

@@ -1,12 +1,15 @@
 """Vectors in rows: put in only for chunks that are live, read by block, taken out when nothing has them any more.
 
-Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that moves. Vectors
-of an embedder that is not live yet stand beside the others and are seen by nobody until it is.
+Ids only rise. A block of 1,024 ids has a change number; whoever holds a block reads it again when that is another.
+Change numbers are drawn, not counted: a database that was put back to an earlier state would count to the same numbers
+again, and a scan copy from before that would pass for its own. Vectors of an embedder that is not live yet stand beside
+the others and are seen by nobody until it is.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -20,6 +23,7 @@ from holdfast.index.vectors.codes import VectorRow, bits_size
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
 BATCH_ROWS = 1_000
+SEQ_BITS = 63
 TOKEN_DIMENSION = 64
 """Token vectors are projected to so many dimensions by the embedder (embed/base.py)."""
 
@@ -38,9 +42,10 @@ def row_bytes(dimension: int) -> int:
     return dimension + bits_size(dimension) + 64
 
 
-def embedder(db: apsw.Connection, identity: str) -> tuple[int, int] | None:
-    """(id, dimension) of an embedder, None if it never gave a vector."""
-    found: tuple[int, int] | None = first(db, "select id, dimension from embedder where identity = ?", (identity,))
+def embedder(db: apsw.Connection, identity: str, dimension: int = 0) -> int | None:
+    """The id of an embedder, of the newest one with this identity if no dimension is named; None if there is none."""
+    sql = "select max(id) from embedder where identity = ?1 and (?2 = 0 or dimension = ?2)"
+    found: int | None = first(db, sql, (identity, dimension))[0]
     return found
 
 
@@ -57,7 +62,7 @@ def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
     """The id of an embedder, made if it is new; the first one is live at once."""
     with db:
         db.execute("insert or ignore into embedder (identity, dimension) values (?,?)", (identity, dimension))
-        known = first(db, "select id from embedder where identity = ?", (identity,))
+        known = first(db, "select id from embedder where identity = ? and dimension = ?", (identity, dimension))
         db.execute("insert or ignore into meta values ('embedder', ?)", known)
     return int(known[0])
 
@@ -68,7 +73,7 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
         dimension = int(first(db, "select dimension from embedder where id = ?", (embedder_id,))[0])
         if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
             raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
-        next_id, seq = _counter(db, "next_vector"), _counter(db, "vector_seq") + 1
+        next_id = _counter(db, "next_vector")
         stored, token_bytes, blocks = 0, 0, set()
         for row in given:
             if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
@@ -87,12 +92,14 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
                 token_bytes += len(row.tokens)
         if stored:
             add_totals(db, {"vectors": stored, "token_bytes": token_bytes})
-            _stamp(db, embedder_id, blocks, seq)
+            _stamp(db, embedder_id, blocks)
             db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
     return stored
 
 
-def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int], seq: int) -> None:
+def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int]) -> None:
+    """Say that these blocks changed, and the vectors as a whole; within the transaction that changes them."""
+    seq = secrets.randbits(SEQ_BITS)
     db.executemany("insert or replace into vector_block values (?,?,?)", [(embedder_id, b, seq) for b in blocks])
     db.execute("update meta set value = ? where key = 'vector_seq'", (seq,))
 
@@ -105,7 +112,7 @@ def switch(db: apsw.Connection, embedder_id: int) -> None:
     """Make an embedder the live one, and take the vectors of all others out, in batches."""
     with db:
         db.execute("insert or replace into meta values ('embedder', ?)", (embedder_id,))
-        db.execute("update meta set value = value + 1 where key = 'vector_seq'")
+        _stamp(db, embedder_id, ())
     for (other,) in rows(db, "select id from embedder where id <> ?", (embedder_id,)):
         while _delete(db, other, "select id from vector where embedder = ? limit ?", (other, BATCH_ROWS)):
             pass
@@ -123,13 +130,13 @@ def orphans(db: apsw.Connection, embedder_id: int) -> int:
 
 
 def drop(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> int:
-    """Take out the vectors of these inputs; returns how many. `vector_seq` rises in any case: all count anew."""
+    """Take out the vectors of these inputs; returns how many. `vector_seq` changes in any case: all count anew."""
     found = [first(db, "select id from vector where embedder = ? and input = ?", (embedder_id, x)) for x in inputs]
     ids = json.dumps([row[0] for row in found if row is not None])
     dropped = _delete(db, embedder_id, "select id from vector where id in (select value from json_each(?))", (ids,))
     if not dropped:
         with immediate(db):
-            _stamp(db, embedder_id, (), _counter(db, "vector_seq") + 1)
+            _stamp(db, embedder_id, ())
     return dropped
 
 
@@ -158,7 +165,7 @@ def _delete(db: apsw.Connection, embedder_id: int, sql: str, values: tuple[int |
         db.execute("delete from vector where id in (select value from json_each(?))", (many,))
         db.execute("delete from token where id in (select value from json_each(?))", (many,))
         if ids:
-            _stamp(db, embedder_id, {i // BLOCK_ROWS for i in ids}, _counter(db, "vector_seq") + 1)
+            _stamp(db, embedder_id, {i // BLOCK_ROWS for i in ids})
     return len(ids)
 
 
@@ -192,12 +199,16 @@ def lacking(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> s
     return {x for x in set(inputs) if first(db, sql, (embedder_id, x)) is None}
 
 
-def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, kept: Kept | None) -> Vectors:
-    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or `kept`."""
+def load(
+    db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | None, kept: Kept | None, live: int
+) -> Vectors:
+    """The vectors of the snapshot that `db` is in: blocks that did not change are taken from `held`, or `kept`.
+
+    `live` is how many of them chunks have: few enough of these are held with their codes, whatever nobody has any more.
+    """
     have = held.blocks if held is not None and held.embedder == embedder_id else {}
     stamps = dict(rows(db, "select block, seq from vector_block where embedder = ?", (embedder_id,)))
-    total = int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0])
-    with_codes = total <= EXACT_ROWS
+    with_codes = live <= EXACT_ROWS
     blocks = {}
     for number, seq in stamps.items():
         block = have.get(number)
@@ -212,11 +223,17 @@ def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | 
     return Vectors(embedder_id, max(stamps.values(), default=0), dimension, blocks)
 
 
+def is_much(db: apsw.Connection, embedder_id: int) -> bool:
+    """Whether an embedder has more vectors, live or not, than are held with their codes."""
+    return int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0]) > EXACT_ROWS
+
+
 def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: int, seq: int) -> Block:
     """One block from its rows; raises ValueError for a row that cannot be one."""
     found = rows(
         db,
-        "select id, input, bits, code from vector where id >= ? and id < ? and embedder = ? order by id",
+        # The plus keeps SQLite from walking the embedder's whole index for each block.
+        "select id, input, bits, code from vector where id >= ? and id < ? and +embedder = ? order by id",
         (number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS, embedder_id),
     )
     if any(len(x[1]) != 16 or len(x[2]) != bits_size(dimension) or len(x[3]) != dimension for x in found):
@@ -248,7 +265,7 @@ def all_rows(db: apsw.Connection, embedder_id: int, after: int, limit: int) -> l
     found = rows(
         db,
         "select v.id, v.input, v.code, v.bits, t.data, v.crc from vector v left join token t on t.id = v.id "
-        "where v.embedder = ? and v.id > ? order by v.id limit ?",
+        "where +v.embedder = ? and v.id > ? order by v.id limit ?",
         (embedder_id, after, limit),
     )
     return [(i, VectorRow(input_, code, bits, data or b"", crc)) for i, input_, code, bits, data, crc in found]

@@ -25,12 +25,12 @@ class VectorStore(Protocol):
     def live(self) -> LiveEmbedder | None:
         """The embedder whose vectors answer questions; None if there are no vectors."""
 
-    def find(self, identity: str) -> int | None:
-        """The id of an embedder that gave vectors before."""
+    def find(self, identity: str, dimension: int = 0) -> int | None:
+        """The id of an embedder that was added before, the newest one if no dimension is named."""
 
     def add_embedder(self, identity: str, dimension: int) -> int:
-        """The id of an embedder, made if it is new; the first one is live at once. Raises EmbedderWrong if its
-        dimension is another than before."""
+        """The id of an embedder, made if it is new; the first one is live at once. With another dimension it is another
+        embedder, whatever its identity says."""
 
     def switch(self, embedder: int) -> None:
         """Make an embedder the live one and drop the vectors of all others."""

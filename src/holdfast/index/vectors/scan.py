@@ -100,4 +100,7 @@ def lengths(codes: NDArray[np.int8]) -> Floats:
 
 def cosines(codes: NDArray[np.int8], question: Floats) -> Floats:
     """The exact cosine of each row of codes with the unit vector `question`."""
-    return np.asarray((codes.astype(np.float32) @ question) / lengths(codes), dtype=np.float32)
+    out = np.empty(len(codes), dtype=np.float32)
+    for at in range(0, len(codes), SLICE):
+        out[at : at + SLICE] = codes[at : at + SLICE].astype(np.float32) @ question
+    return np.asarray(out / lengths(codes), dtype=np.float32)
