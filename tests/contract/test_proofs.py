@@ -128,7 +128,6 @@ DAMAGE = [
     ("update meta set value = 3 where key = 'next_term'", "sums"),
     ("update meta set value = 0 where key = 'next_segment'", "sums"),
     ("update meta set value = 3 where key = 'next_vector'", "sums"),
-    ("update meta set value = 0 where key = 'vector_seq'", "sums"),
     ("update meta set value = 'x' where key = 'database'", "database"),
     ("update note set title = 'ow1' where id = 2", "differences"),
     ("update note set tags = null where id = 2", "differences"),

@@ -70,6 +70,7 @@ class Options:
 
 
 def note_failure(ws: Workspace, index: Index, error: Exception, values: Mapping[str, str | int] | None = None) -> None:
+    """Record that a sync failed, where `status` and every other process see it."""
     ws.log.event("sync_failed", str(error))
     try:
         index.note_job("sync", str(error), ws.fs.time_ns(), values, failed=True)

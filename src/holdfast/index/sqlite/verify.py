@@ -43,7 +43,6 @@ _HIGHEST = {
     "next_term": "select max(id) + 1 from term",
     "next_segment": "select max(id) from segment",
     "next_vector": "select max(id) from vector",
-    "vector_seq": "select max(seq) from vector_block",
 }
 # Ids of notes of which something is not as it must be; {} stands for the range of the column in it.
 _OWN = [
