@@ -148,7 +148,8 @@ class Generations:
             manifest = read_manifest(self.fs, self.directory)
         except IndexFault:
             manifest = None
-        found = [n for n in sorted(self._numbers() - {but}) if exists(self.fs, self._path(n) + ".db")]
+        there = {e.name for e in self.fs.scandir(self.directory)}
+        found = [n for n in sorted(self._numbers() - {but}) if f"gen-{n:06d}.db" in there]
         return [n for n in found if manifest is not None and n == manifest.generation] or found
 
     def databases(self, but: int) -> list[str]:
@@ -178,23 +179,26 @@ class Generations:
         try:
             if not self.fs.flock(fd, exclusive=True):
                 return 0
-            if exists(self.fs, self._path(number) + ".flaws"):
-                self._retire(number)
+            self._retire(number)
             suffixes = (".vec", ".db-shm", ".db-wal", ".db", ".flaws", ".lock")
             return sum(self._remove(self._path(number) + suffix) for suffix in suffixes)
         finally:
             self.fs.close(fd)
 
     def _retire(self, number: int) -> None:
-        """Move a condemned generation into quarantine, under the stamp that it was given: a death on the way is made
-        good by the next try."""
-        evidence: dict[str, Any] = {"reason": "condemned", "at_ns": int(self._quarantine.stamp())}
-        fd = self.fs.open_read(self._path(number) + ".flaws")
+        """Move a generation into quarantine if it is condemned, under the stamp that it was given: a death on the way
+        is made good by the next try."""
+        try:
+            fd = self.fs.open_read(self._path(number) + ".flaws")
+        except FileNotFoundError:
+            return
+        evidence: dict[str, Any] = {"reason": "condemned"}
         try:
             evidence |= json.loads(self.fs.read_all(fd))
             stamp = f"{int(evidence['at_ns']):020d}"
         except (ValueError, KeyError, TypeError):
             stamp = self._quarantine.stamp()  # its own words are damaged; it goes all the same
+            evidence["at_ns"] = int(stamp)
         finally:
             self.fs.close(fd)
         evidence["files"] = {}
