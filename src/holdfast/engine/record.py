@@ -50,7 +50,7 @@ def read_note(data: bytes, path: str, chunk_tokens: int) -> Note:
     """The note in `data`. A note without any text in its body is one chunk: its title."""
     document = parse(data, show_path(path))
     parsed = document.parsed
-    chunks = chunk(document, chunk_tokens)
+    chunks = chunk(document, chunk_tokens, CHUNKS_MAX)
     cut = document.limit
     if len(chunks) > CHUNKS_MAX:
         chunks, cut = chunks[:CHUNKS_MAX], f"only its first {CHUNKS_MAX:,} chunks are searched"

@@ -7,15 +7,18 @@ every line with text, frontmatter and turn markers aside, is in one of them. A t
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, count
+from operator import add
 
 from holdfast.model import Chunk, Turn
 from holdfast.text.markdown import fence_end, fence_on, is_item
 from holdfast.text.note import Document
+from holdfast.text.runs import EMPTY
 from holdfast.text.source import BOM, text_of
 from holdfast.text.turns import unescape
 
@@ -27,9 +30,17 @@ HEADING_CHARS = 200
 Span = tuple[int, int]
 
 
-def chunk(document: Document, max_tokens: int = 250) -> list[Chunk]:
-    """The chunks of a note, none longer than `max_tokens`; empty if its body is blank."""
-    return _Chunker(document, max_tokens * TOKEN_BYTES).run()
+def chunk(document: Document, max_tokens: int = 250, most: int = sys.maxsize) -> list[Chunk]:
+    """The chunks of a note, none longer than `max_tokens`; empty if its body is blank.
+
+    Of a note with more than `most` only so many are made, and one more.
+    """
+    chunker = _Chunker(document, max_tokens * TOKEN_BYTES, most)
+    try:
+        chunker.run()
+    except _EnoughError:
+        pass
+    return chunker.out
 
 
 def chunk_text(raw: bytes, conversation: bool) -> str:
@@ -43,8 +54,12 @@ def chunk_digest(text: str, heading: str) -> bytes:
     return blake2b(f"{text}\0{heading}".encode(), digest_size=16).digest()
 
 
+class _EnoughError(Exception):
+    """There are as many chunks as are wanted."""
+
+
 class _Chunker:
-    def __init__(self, document: Document, limit: int) -> None:
+    def __init__(self, document: Document, limit: int, most: int) -> None:
         source = document.source
         self.document = document
         self.lines = source.lines
@@ -52,18 +67,24 @@ class _Chunker:
         self.limit = max(limit, 4 * TOKEN_BYTES)
         self.is_clean = source.is_clean
         self.is_conversation = document.is_conversation
-        raw = (source.data[3:] if source.data.startswith(BOM) else source.data).split(b"\n")
-        base = 3 if source.data.startswith(BOM) else 0
+        self.runs = document.runs or None
+        self.most = most
+        self.at = 0  # how far blocks were found
         # starts[n] is the byte at which line n begins; sizes[n] is what the text of the lines before it takes.
-        self.starts = array("q", accumulate((len(line) + 1 for line in raw), initial=base))
+        has_returns = b"\r\n" in source.data
+        if source.data.isascii() and source.is_clean and not has_returns:
+            self.starts = _offsets(map(len, self.lines), 0)
+        else:
+            base = 3 if source.data.startswith(BOM) else 0
+            self.starts = _offsets(map(len, source.data[base:].split(b"\n")), base)
         self.sizes = self.starts
-        if not source.is_clean or b"\r\n" in source.data:
-            self.sizes = array("q", accumulate((len(line.encode()) + 1 for line in self.lines), initial=0))
+        if not source.is_clean or has_returns:
+            self.sizes = _offsets((len(line.encode()) for line in self.lines), 0)
         self.heading = ""
         self.turn: Turn | None = None
         self.out: list[Chunk] = []
 
-    def run(self) -> list[Chunk]:
+    def run(self) -> None:
         turns = self.document.parsed.turns
         self._sections(self.document.first, turns[0].line - 1 if turns else len(self.lines))
         self.heading = ""
@@ -71,7 +92,6 @@ class _Chunker:
             self.turn = turn
             end = turns[n + 1].line - 1 if n + 1 < len(turns) else len(self.lines)
             self._pack(turn.line, _trimmed_end(self.lines, turn.line, end))
-        return self.out
 
     def _sections(self, first: int, last: int) -> None:
         """Chunk ordinary text by section; a heading with no text before a deeper one goes with that."""
@@ -116,20 +136,76 @@ class _Chunker:
                 stop = last
             elif self._size(first, last) > self.limit:
                 begin, stop = self._fill(begin, stop, first, last)
+                continue
             else:
                 if begin >= 0:
                     self._emit(begin, stop)
                 begin, stop = first, last
+            if self.runs and self.at == stop:
+                stop = self.at = self._last_that_fits(begin, stop, end)
         if begin >= 0:
             self._emit(begin, stop)
 
+    def _last_that_fits(self, begin: int, stop: int, end: int) -> int:
+        """The last end of a block of the run at line `stop`, itself such an end, that fits behind line `begin`."""
+        last = min(self.runs.end(stop), end) if self.runs else stop
+        if last > stop:
+            last = bisect_right(self.sizes, self.sizes[begin] + self.limit + 1, stop, last + 1) - 1
+            lines = self.lines
+            while last > stop and not (lines[last - 1] and (last == end or not lines[last])):
+                last -= 1
+        return max(last, stop)
+
     def _units(self, start: int, end: int) -> Iterator[Span]:
         """Blocks that fit; of others the items, the fences and what stands between them, whether they fit or not."""
-        for block in _blocks(self.lines, start, end):
+        for block in self._blocks(start, end):
             if self._size(*block) <= self.limit:
                 yield block
             else:
-                yield from _parts(self.lines, *block)
+                yield from self._parts(*block)
+
+    def _blocks(self, start: int, end: int) -> Iterator[Span]:
+        """The runs of lines without a blank line outside a fence; from `at` on, which who asks may move to the end of
+        a later one."""
+        lines, runs = self.lines, self.runs
+        at = start
+        while at < end:
+            begin = at
+            while at < end and (line := lines[at]) and not line.isspace():
+                if runs and (last := min(runs.end(at), end)) > at:
+                    at = runs.empty(at, last)
+                    continue
+                fence = fence_on(line) if "```" in line or "~~~" in line else None
+                at = fence_end(lines, at, end, fence) if fence else at + 1
+            if at > begin:
+                self.at = at
+                yield begin, at
+                at = self.at
+            elif runs and (last := min(runs.end(at), end)) > at:
+                at = runs.text(at, last)
+            else:
+                at += 1
+
+    def _parts(self, start: int, end: int) -> Iterator[Span]:
+        """The fences, list items and rests of a block."""
+        lines, runs = self.lines, self.runs
+        begin = at = start
+        while at < end:
+            if runs and (last := min(runs.end(at), end)) > at:
+                at = last
+                continue
+            line = lines[at]
+            fence = fence_on(line) if "```" in line or "~~~" in line else None
+            if at > begin and (fence or is_item(line)):
+                yield begin, at
+                begin = at
+            at += 1
+            if fence:
+                at = fence_end(lines, begin, end, fence)
+                yield begin, at
+                begin = at
+        if end > begin:
+            yield begin, end
 
     def _fill(self, begin: int, stop: int, first: int, last: int) -> Span:
         """Emit lines `begin` to `stop`, which wait, and `first` to `last`, which do not fit into one chunk.
@@ -209,6 +285,13 @@ class _Chunker:
         heading = self.heading
         digest = chunk_digest(text, heading)
         self.out.append(Chunk(begin, stop - begin, start + 1, end - start, heading, text, digest, speaker, at))
+        if len(self.out) > self.most:
+            raise _EnoughError
+
+
+def _offsets(sizes: Iterable[int], base: int) -> array[int]:
+    """Where each line begins, and where the last one ends, if lines have these sizes and an end of one byte."""
+    return array("q", map(add, accumulate(sizes, initial=base), count()))
 
 
 def _is_blank(line: str) -> bool:
@@ -216,38 +299,8 @@ def _is_blank(line: str) -> bool:
 
 
 def _trimmed_end(lines: Sequence[str], start: int, end: int) -> int:
+    while end - start > EMPTY and not (lines[end - 1] or lines[end - 2] or any(lines[end - EMPTY : end])):
+        end -= EMPTY
     while end > start and _is_blank(lines[end - 1]):
         end -= 1
     return end
-
-
-def _blocks(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
-    """The runs of lines without a blank line outside a fence."""
-    at = start
-    while at < end:
-        begin = at
-        while at < end and not _is_blank(line := lines[at]):
-            fence = fence_on(line) if "```" in line or "~~~" in line else None
-            at = fence_end(lines, at, end, fence) if fence else at + 1
-        if at > begin:
-            yield begin, at
-        else:
-            at += 1
-
-
-def _parts(lines: Sequence[str], start: int, end: int) -> Iterator[Span]:
-    """The fences, list items and rests of a block."""
-    begin = at = start
-    while at < end:
-        line = lines[at]
-        fence = fence_on(line) if "```" in line or "~~~" in line else None
-        if at > begin and (fence or is_item(line)):
-            yield begin, at
-            begin = at
-        at += 1
-        if fence:
-            at = fence_end(lines, begin, end, fence)
-            yield begin, at
-            begin = at
-    if end > begin:
-        yield begin, end

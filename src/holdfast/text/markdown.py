@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from holdfast.model import Link, Observation, Problem, Relation
 from holdfast.text.inline import COMMENT, MATH, Inline, scan
 from holdfast.text.lines import item
+from holdfast.text.runs import Runs
 
 MARKS = 100_000
 """The most inline tokens, headings and structured lines that are read from one note."""
@@ -53,12 +55,17 @@ class Body:
         self.problems: list[Problem] = []
 
 
-def walk(lines: Sequence[str], first: int, last: int) -> Body:
-    """What lines `first` to `last` (indexes, `last` excluded) say. Never raises."""
+def walk(lines: Sequence[str], first: int, last: int, runs: Runs | None = None) -> Body:
+    """What lines `first` to `last` (indexes, `last` excluded) say; `runs` are those of the lines. Never raises."""
     walker = _Walk(lines, last)
+    runs = runs or None  # there may be none in them
     at = first
     while at < last and walker.left > 0:
-        at = walker.take(at)
+        was_in_comment = walker.resume > 0
+        after = walker.take(at)
+        if runs and not was_in_comment and (end := min(runs.end(at), last)) > after:
+            after = walker.pass_over(runs, after, end) if lines[at] else runs.text(after, end)
+        at = after
     if walker.left <= 0:
         message = f"{MARKS} links, tags and headings end here: what follows is read as text; split the note"
         walker.body.problems.append(Problem(at, message))
@@ -152,6 +159,21 @@ class _Walk:
                 self.paragraph = at
         self.was_blank = False
         return self._read(at, line, indent)[1]
+
+    def pass_over(self, runs: Runs, start: int, end: int) -> int:
+        """Be where taking lines `start` to `end`, all of a run and behind a line of text in it, one by one would lead;
+        the index of the next."""
+        empty = runs.last_empty(start, end)
+        if empty < start:
+            return end  # text behind text changes nothing
+        if empty < end - 1:
+            self.was_blank, self.in_list, self.paragraph = False, False, empty + 1
+        else:
+            self.was_blank, self.paragraph = True, -1
+            # Text behind an empty line ends a list.
+            if any(islice(self.lines[start:end], runs.empty(start, end) - start, None)):
+                self.in_list = False
+        return end
 
     def _leave_list(self, indent: int) -> None:
         if indent < 2:

@@ -15,6 +15,7 @@ from holdfast.text.dates import is_date
 from holdfast.text.links import wikilink
 from holdfast.text.markdown import Body, Heading, walk
 from holdfast.text.permalink import permalink, stem
+from holdfast.text.runs import Runs
 from holdfast.text.source import PROBLEMS, Source, decode
 from holdfast.text.turns import marker
 
@@ -35,6 +36,7 @@ class Document:
     parsed: Parsed
     limit: str
     """Which limit of the format the header is over, "" if none."""
+    runs: Runs
 
     @property
     def is_conversation(self) -> bool:
@@ -52,7 +54,8 @@ def parse(data: bytes, path: str) -> Document:
     if kind == "conversation" or header.failed:
         turns = _turns(lines, header.body)
         kind = "conversation" if turns else kind
-    body = walk(lines, header.body, turns[0].line - 1 if turns else len(lines))
+    runs = Runs(lines, header.body)
+    body = walk(lines, header.body, turns[0].line - 1 if turns else len(lines), runs)
     problems = [*source.problems, *header.problems, *_value_problems(header), *_turn_problems(turns), *body.problems]
     problems.sort(key=lambda problem: problem.line)
     parsed = Parsed(
@@ -69,7 +72,7 @@ def parse(data: bytes, path: str) -> Document:
         problems=tuple(problems),
         trust=_trust(header, kind),
     )
-    return Document(source, header.body, body.headings, parsed, header.limit)
+    return Document(source, header.body, body.headings, parsed, header.limit, runs)
 
 
 def _turns(lines: Sequence[str], first: int) -> tuple[Turn, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import count
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ from holdfast.index.sqlite.db import add_totals, decoding, first, rows, translat
 from holdfast.model import Witness
 
 TERM_CACHE = 60_000
+TERMS_AT_ONCE = 4_096
 
 _INSERT = {
     "chunk": "insert into chunk values (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -73,14 +75,17 @@ class Terms:
         self, db: apsw.Connection, texts: Sequence[str], fresh: dict[str, int], next_id: int
     ) -> tuple[list[int], int]:
         known = self.known
-        for t in set(texts).difference(known):
-            row = first(db, "select id from term where t = ?", (t,))
-            if row is None:
-                db.execute("insert into term values (?,?)", (t, next_id))
-                fresh[t] = known[t] = next_id
-                next_id += 1
-            else:
-                known[t] = row[0]
+        # In order, many at once: a note of a million different words is stored at the cost of one of many equal ones.
+        unknown = sorted(set(texts).difference(known))
+        for at in range(0, len(unknown), TERMS_AT_ONCE):
+            part = unknown[at : at + TERMS_AT_ONCE]
+            sql = "select t, id from term where t in (select value from json_each(?))"
+            known.update(rows(db, sql, (json.dumps(part, ensure_ascii=False),)))
+            given = dict(zip((t for t in part if t not in known), count(next_id)))
+            db.executemany("insert into term values (?,?)", given.items())
+            fresh.update(given)
+            known.update(given)
+            next_id += len(given)
         return [known[t] for t in texts], next_id
 
     def trim(self) -> None:
