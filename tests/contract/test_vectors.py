@@ -737,6 +737,44 @@ class TestCopy:
         assert read == []
         assert {p: c for p, c in got.items() if c > 0} == {p: c for p, c in self.truth(kept).items() if got[p] > 0}
 
+    @pytest.fixture
+    def by_id(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """How many codes were read from their rows, each time; signs are held, and copied blocks are small."""
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 50)
+        monkeypatch.setattr("holdfast.index.sqlite.vector_store.COPY_ROWS", 4)
+        counts: list[int] = []
+        real = sqlite_vectors.codes
+
+        def counted(db: Any, embedder: int, ids: Any, dimension: int) -> Any:
+            counts.append(len(list(ids)))
+            return real(db, embedder, ids, dimension)
+
+        monkeypatch.setattr(sqlite_vectors, "codes", counted)
+        return counts
+
+    def test_codes_are_taken_from_it(self, kept: Life, by_id: list[int]) -> None:
+        got = self.answer(kept)
+        assert by_id == []
+        assert {p: c for p, c in got.items() if c > 0} == {p: c for p, c in self.truth(kept).items() if got[p] > 0}
+
+    def test_codes_of_a_stale_block_are_read_from_their_rows(self, kept: Life, by_id: list[int]) -> None:
+        kept.put_note("b.md", "late ant", "late owl")
+        kept.embed()
+        got = self.answer(kept)
+        assert by_id == [self.TEXTS + 2 + 1 - 6 * 16]  # ids begin at 1
+        assert {p: c for p, c in got.items() if c > 0} == {
+            p: c for p, c in self.truth(kept).items() if p in got and got[p] > 0
+        }
+
+    def test_codes_of_a_damaged_copy_are_read_from_their_rows(self, kept: Life, by_id: list[int]) -> None:
+        with kept.other() as other:
+            want = said(other, self.search(kept))
+            with open(self.path(kept), "r+b") as f:
+                f.seek(200)
+                f.write(bytes(300))
+            assert said(other, self.search(kept)) == want
+        assert by_id
+
     def test_few_blocks_need_none(self, stored: Life) -> None:
         stored.put_note("a.md", *(f"ant {n}" for n in range(20)))
         stored.embed()
@@ -985,11 +1023,11 @@ class TestCost:
             sqlite_vectors.all_rows(db, id_, 0, 10)
         finally:
             db.set_exec_trace(None)
-        for sql in asked:
+        for sql in (x for x in asked if "from vector" in x):
             plan = " ".join(row[3] for row in db.execute(f"explain query plan {sql}", (0,) * sql.count("?")))
             assert "SEARCH v" in plan, plan
             assert "vector_input" not in plan, plan
-        assert len(asked) == 2
+        assert len(asked) == 3
 
 
 class TestDamage:
@@ -1004,6 +1042,45 @@ class TestDamage:
                 "update vector set input = ?, code = ?, bits = ? where id = 1", _parts(stored)
             )
         assert len(said(stored.index, ask("ant", question=stored.fake.ask("ant").vector))) == 2
+
+    @pytest.mark.parametrize("exact", [10_000, 0], ids=["codes", "signs"])
+    @pytest.mark.parametrize("column", ["code", "bits", "input", "proof", "identity"])
+    def test_a_flipped_bit_is_not_ranked(
+        self, stored: Life, column: str, exact: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Size and type are as they must be; only the row's own checksum tells."""
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", exact)
+        stored.put_note("a.md", "ant", "bee")
+        stored.embed()
+        table = "embedder" if column == "identity" else "vector"
+        ((old,),) = stored.index._db.execute(f"select {column} from {table} where id = 1").fetchall()
+        raw = bytearray(old) if isinstance(old, bytes) else bytearray(str(old), "ascii")
+        raw[-1] ^= 1
+        new = bytes(raw) if isinstance(old, bytes) else type(old)(raw.decode())
+        stored.index._write_db().execute(f"update {table} set {column} = ? where id = 1", (new,))
+        with stored.other() as other, pytest.raises(IndexDamaged):
+            said(other, ask("ant", question=stored.fake.ask("ant").vector))
+
+    def test_a_code_that_is_read_alone_proves_itself(self, stored: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where signs are held, codes are read later."""
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 0)
+        stored.put_note("a.md", "ant", "bee")
+        stored.embed()
+        search = ask("ant", question=stored.fake.ask("ant").vector)
+        said(stored.index, search)
+        stored.index._write_db().execute("update vector set code = zeroblob(length(code)) where id = 1")
+        with pytest.raises(IndexDamaged):
+            said(stored.index, search)
+
+    def test_token_vectors_prove_themselves(self, stored: Life) -> None:
+        stored.put_note("a.md", "ant bee", "owl", speakers=("Ana", "Bo"))
+        stored.embed()
+        s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
+        assert len(s.detail(np.arange(2)).tokens) == 2
+        stored.index._write_db().execute("update token set data = zeroblob(length(data)) where id = 1")
+        s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
+        with pytest.raises(IndexDamaged):
+            s.detail(np.arange(2))
 
     def test_a_dump_has_the_vectors_of_what_the_notes_say(self, life: Life) -> None:
         """The oracle of the state machine sees a code that is wrong."""

@@ -21,8 +21,8 @@ EXACT_SLOTS = 50_000
 EXACT_LEAST = 1_000
 EXACT_SHARE = 250
 
-Codes = Callable[[Ints], NDArray[np.int8]]
-"""Ids of vectors -> their codes, int8 (ids, dimension)."""
+Codes = Callable[[Vectors, Ints], NDArray[np.int8]]
+"""(vectors whose signs are held, rows of them) -> their codes, int8 (rows, dimension)."""
 
 
 class Meaning:
@@ -94,7 +94,7 @@ class Meaning:
     def _codes_of(self, rows: Ints) -> NDArray[np.int8]:
         assert self.vectors is not None, "rows are of vectors"
         held = self.vectors.codes(rows)
-        return held if held is not None else self._codes(self.vectors.ids[rows])
+        return held if held is not None else self._codes(self.vectors, rows)
 
     def ids(self, slots: Ints) -> list[int]:
         """The id of each slot's vector, 0 where it has none."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import apsw
+import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.files.fs import FileSystem
 from holdfast.index.lexical.corpus import Corpus
@@ -23,6 +25,10 @@ COPY_BLOCKS = 3
 
 COPY_STALE = 0.125
 """The share of blocks that may be stale before the scan copy is written anew: each stale one is read from its rows."""
+
+
+COPY_ROWS = 128
+"""Fewer codes of a block than these are read from their rows: a block of the scan copy is read and proven whole."""
 
 
 class Connections(Protocol):
@@ -139,9 +145,9 @@ class SqliteVectors:
                 stamps = rows(db, "select block, seq from vector_block where embedder = ? order by block", (live[0],))
             if live is None or path is None or len(stamps) < COPY_BLOCKS:
                 return
-            database = str(first(db, "select value from meta where key = 'database'")[0])
+            database = database_of(db)
         have: dict[int, int] = {}
-        if (old := self._copy(database, live[0], live[2])) is not None:
+        if (old := open_copy(self._fs, path, database, live[0], live[2])) is not None:
             have = old.blocks
             old.close()
         stale = sum(have.get(number) != seq for number, seq in stamps)
@@ -157,14 +163,6 @@ class SqliteVectors:
                 if (seq := first(db, sql, (embedder, number))) is not None:
                     yield number, vectors.read_block(db, embedder, dimension, number, seq[0])
 
-    def _copy(self, database: str, embedder: int, dimension: int) -> copy.Copy | None:
-        if self._copy_path is None:
-            return None
-        try:
-            return copy.Copy(self._fs, self._copy_path, database, embedder, dimension)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # disposable: what it would have held is read from the rows
-
     def over(self, corpus: Corpus) -> Meaning:
         """The vectors of the live embedder for the slots of `corpus`; call it within the snapshot of that corpus."""
         with self._open.reading() as db:
@@ -178,14 +176,13 @@ class SqliteVectors:
                 found = None
             elif self._held_at != at or found is None:
                 found = self._load(db, live[0], live[2], found)
-            self._held, self._held_at = Meaning(corpus, found, _codes_from(self._open)), at
+            self._held, self._held_at = Meaning(corpus, found, _CodeReader(self._open, self._fs, self._copy_path)), at
             return self._held
 
     def _load(self, db: apsw.Connection, embedder: int, dimension: int, held: Vectors | None) -> Vectors:
         kept = None
         if held is None:
-            database = str(first(db, "select value from meta where key = 'database'")[0])
-            kept = self._copy(database, embedder, dimension)
+            kept = open_copy(self._fs, self._copy_path, database_of(db), embedder, dimension)
         try:
             # Counted only where it matters: it may cost a walk over the chunks.
             live = self.ready(embedder) if vectors.is_much(db, embedder) else 0
@@ -195,16 +192,62 @@ class SqliteVectors:
                 kept.close()
 
 
-def _codes_from(connections: Connections) -> Callable[[vectors.Ids], vectors.Codes]:
-    """How codes are read by id, without holding the store: whoever is let go of must give back its lock at once."""
+class _CodeReader:
+    """Reads the codes of some rows of vectors whose signs are held.
 
-    def codes(ids: vectors.Ids) -> vectors.Codes:
-        with connections.reading() as db:
-            live = vectors.live(db)
-            assert live is not None, "codes are asked for within the snapshot that had vectors"
-            return vectors.codes(db, ids.tolist(), live[2])
+    It does not hold the store: whoever is let go of must give back its lock at once. It is asked within the snapshot
+    that had the vectors.
+    """
 
-    return codes
+    def __init__(self, connections: Connections, fs: FileSystem, copy_path: str | None) -> None:
+        self._open, self._fs, self._copy_path = connections, fs, copy_path
+
+    def __call__(self, of: Vectors, at: vectors.Ids) -> vectors.Codes:
+        ids = of.ids[at]
+        out = np.zeros((len(ids), of.dimension), np.int8)
+        left = np.ones(len(ids), dtype=bool)
+        with self._open.reading() as db:
+            if len(ids) >= COPY_ROWS:
+                self._from_copy(db, of, ids, out, left)
+            if left.any():
+                out[left] = vectors.codes(db, of.embedder, ids[left].tolist(), of.dimension)
+        return out
+
+    def _from_copy(
+        self, db: apsw.Connection, of: Vectors, ids: vectors.Ids, out: vectors.Codes, left: NDArray[np.bool_]
+    ) -> None:
+        """Fill in, whole blocks at a time, what stands in the scan copy as it is in the rows; `left` is the rest."""
+        kept = open_copy(self._fs, self._copy_path, database_of(db), of.embedder, of.dimension)
+        if kept is None:
+            return
+        numbers = vectors.blocks_of(ids)
+        try:
+            for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+                held = of.blocks.get(int(number)) if count >= COPY_ROWS else None
+                block = kept.block(int(number), held.seq, with_codes=True) if held is not None else None
+                if block is not None and block.codes is not None and len(block.ids):
+                    mine = np.flatnonzero(numbers == number)
+                    place = np.minimum(np.searchsorted(block.ids, ids[mine]), len(block.ids) - 1)
+                    is_there = block.ids[place] == ids[mine]
+                    out[mine[is_there]] = block.codes[place[is_there]]
+                    left[mine[is_there]] = False
+        finally:
+            kept.close()
+
+
+def open_copy(fs: FileSystem, path: str | None, database: str, embedder: int, dimension: int) -> copy.Copy | None:
+    """The scan copy, if there is one of this database and embedder."""
+    if path is None:
+        return None
+    try:
+        return copy.Copy(fs, path, database, embedder, dimension)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # disposable: what it would have held is read from the rows
+
+
+def database_of(db: apsw.Connection) -> str:
+    """The id of a database, which its scan copy names."""
+    return str(first(db, "select value from meta where key = 'database'")[0])
 
 
 def _state(db: apsw.Connection, embedder: int) -> str:

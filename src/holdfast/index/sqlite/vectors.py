@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import apsw
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import EmbedderWrong
 from holdfast.index.sqlite.db import add_totals, first, immediate, rows
-from holdfast.index.vectors.codes import VectorRow, bits_size
+from holdfast.index.vectors.codes import VectorRow, bits_size, checksum, proof, seed
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
 BATCH_ROWS = 1_000
@@ -70,7 +70,8 @@ def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
 def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> int:
     """Store the vectors of inputs that a live chunk has, in one transaction; returns how many were stored."""
     with immediate(db):
-        dimension = int(first(db, "select dimension from embedder where id = ?", (embedder_id,))[0])
+        identity, dimension = first(db, "select identity, dimension from embedder where id = ?", (embedder_id,))
+        start = seed(identity)
         if any(len(x.code) != dimension or len(x.bits) != bits_size(dimension) for x in given):
             raise EmbedderWrong(f"A vector has another dimension than the {dimension} of its embedder.")
         next_id = _counter(db, "next_vector")
@@ -79,9 +80,10 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
             if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
                 continue
             db.execute(
-                "insert or ignore into vector values (?,?,?,?,?,?)",
-                (next_id + 1, embedder_id, row.input, row.code, row.bits, row.crc),
-            )
+                "insert or ignore into vector values (?,?,?,?,?,?,?)",
+                (next_id + 1, embedder_id, row.input, row.code, row.bits, row.crc,
+                 proof(start, row.input, row.code, row.bits)),
+            )  # fmt: skip
             if not db.changes():
                 continue
             next_id += 1
@@ -229,15 +231,14 @@ def is_much(db: apsw.Connection, embedder_id: int) -> bool:
 
 
 def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: int, seq: int) -> Block:
-    """One block from its rows; raises ValueError for a row that cannot be one."""
+    """One block from its rows; raises ValueError for a row that does not prove itself."""
     found = rows(
         db,
         # The plus keeps SQLite from walking the embedder's whole index for each block.
-        "select id, input, bits, code from vector where id >= ? and id < ? and +embedder = ? order by id",
+        "select id, input, bits, code, proof from vector where id >= ? and id < ? and +embedder = ? order by id",
         (number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS, embedder_id),
     )
-    if any(len(x[1]) != 16 or len(x[2]) != bits_size(dimension) or len(x[3]) != dimension for x in found):
-        raise ValueError("a vector has another size than its embedder's")
+    _prove(db, embedder_id, dimension, found)
     return Block(
         seq=seq,
         ids=np.array([x[0] for x in found], dtype=np.int64),
@@ -247,17 +248,46 @@ def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: in
     )
 
 
-def codes(db: apsw.Connection, ids: Iterable[int], dimension: int) -> Codes:
-    """int8 (ids, dimension), zeros for an id that is not there."""
+def blocks_of(ids: Ids) -> Ids:
+    """The number of each id's block."""
+    return ids // BLOCK_ROWS
+
+
+def _prove(db: apsw.Connection, embedder_id: int, dimension: int, found: Iterable[tuple[Any, ...]]) -> None:
+    """Raise ValueError unless each (id, input, bits, code, proof) is what was stored.
+
+    Most flipped bits pass every check of SQLite, and a vector with one would be ranked. Test: contract/test_vectors.py.
+    """
+    start, size = seed(first(db, "select identity from embedder where id = ?", (embedder_id,))[0]), bits_size(dimension)
+    for id_, input_, bits, code, stored in found:
+        if len(input_) != 16 or len(bits) != size or len(code) != dimension:
+            raise ValueError(f"vector {id_} has another size than its embedder's")
+        if proof(start, input_, code, bits) != stored:
+            raise ValueError(f"vector {id_} does not prove itself")
+
+
+def codes(db: apsw.Connection, embedder_id: int, ids: Iterable[int], dimension: int) -> Codes:
+    """int8 (ids, dimension), zeros for an id that is not there; raises ValueError for a row that does not prove itself."""
     wanted = list(ids)
-    found = dict(rows(db, "select id, code from vector where id in (select value from json_each(?))", (str(wanted),)))
-    zero = bytes(dimension)
-    return np.frombuffer(b"".join(found.get(i, zero) for i in wanted), np.int8).reshape(len(wanted), dimension)
+    sql = "select id, input, bits, code, proof from vector where id in (select value from json_each(?))"
+    found = rows(db, sql, (str(wanted),))
+    _prove(db, embedder_id, dimension, found)
+    zero, have = bytes(dimension), {x[0]: x[3] for x in found}
+    return np.frombuffer(b"".join(have.get(i, zero) for i in wanted), np.int8).reshape(len(wanted), dimension)
 
 
 def tokens(db: apsw.Connection, ids: Iterable[int]) -> dict[int, bytes]:
-    """The token vectors of those ids that have any."""
-    return dict(rows(db, "select id, data from token where id in (select value from json_each(?))", (str(list(ids)),)))
+    """The token vectors of those ids that have any; raises ValueError for what does not prove itself."""
+    found = rows(
+        db,
+        "select v.id, v.input, v.code, v.bits, t.data, v.crc from token t join vector v on v.id = t.id "
+        "where t.id in (select value from json_each(?))",
+        (str(list(ids)),),
+    )
+    for id_, *parts, crc in found:
+        if checksum(*parts) != crc:
+            raise ValueError(f"the token vectors of vector {id_} do not prove themselves")
+    return {x[0]: x[4] for x in found}
 
 
 def all_rows(db: apsw.Connection, embedder_id: int, after: int, limit: int) -> list[tuple[int, VectorRow]]:

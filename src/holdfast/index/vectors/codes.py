@@ -42,6 +42,16 @@ def checksum(input_: bytes, code: bytes, bits: bytes, tokens: bytes) -> int:
     return crc32(tokens, crc32(bits, crc32(code, crc32(input_))))
 
 
+def seed(identity: str) -> int:
+    """What a proof of a vector of the embedder with this identity begins with."""
+    return crc32(identity.encode("utf-8", "surrogateescape"))
+
+
+def proof(seed: int, input_: bytes, code: bytes, bits: bytes) -> int:
+    """The CRC-32 of whose a vector is, of what, and of itself; of its token vectors nothing."""
+    return crc32(bits, crc32(code, crc32(input_, seed)))
+
+
 def bits_size(dimension: int) -> int:
     """The bytes of the signs of a vector."""
     return -(-dimension // 64) * 8
