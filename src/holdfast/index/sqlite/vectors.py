@@ -267,7 +267,7 @@ def _prove(db: apsw.Connection, embedder_id: int, dimension: int, found: Iterabl
 
 
 def codes(db: apsw.Connection, embedder_id: int, ids: Iterable[int], dimension: int) -> Codes:
-    """int8 (ids, dimension), zeros for an id that is not there; raises ValueError for a row that does not prove itself."""
+    """int8 (ids, dimension), zeros for an id that is not there; raises ValueError for a row that is not whole."""
     wanted = list(ids)
     sql = "select id, input, bits, code, proof from vector where id in (select value from json_each(?))"
     found = rows(db, sql, (str(wanted),))
