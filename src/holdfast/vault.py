@@ -16,12 +16,13 @@ from holdfast.engine.carry import export, salvage
 from holdfast.engine.detached import Detached
 from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
 from holdfast.engine.look import look_first
+from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.parse import parse_file
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
 from holdfast.engine.status import status
 from holdfast.engine.stopgap import Stopgap, usable_index
-from holdfast.engine.sync import Options, Progress, peak_rss_bytes, rebuild, sync
+from holdfast.engine.sync import Options, Progress, rebuild, sync
 from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from holdfast.engine.carry import carry_over
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.journal import NAME, Journal
 from holdfast.engine.late import explain, finish_late
+from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexDamaged, IndexFault, VaultBusy, VaultMissing
 from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
-from holdfast.files.wide import Pool
+from holdfast.files.wide import FEW_FILES, Pool, few_files
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
 from holdfast.model import Witness, key_path, show_path, sort_key
@@ -161,6 +161,7 @@ class _Pass:
         self.started_ns = ws.fs.monotonic_ns()
         self.look_ns = ws.fs.time_ns()
         self.is_first = not index.meta("full")
+        self.few_before = ws.counters.get(FEW_FILES, 0)
         self.pool: Pool | None = None
 
     def run(self) -> Synced:
@@ -368,6 +369,7 @@ class _Pass:
         counted = self.index.counts()
         skipped = dict(counts.skipped)
         explained = list(counts.explained)
+        few = self.ws.counters.get(FEW_FILES, 0) > self.few_before or (walk is not None and walk.is_short)
         if walk is not None:
             for reason, count in walk.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
@@ -379,17 +381,6 @@ class _Pass:
             notes=counted.notes, chunks=counted.chunks, vectors=self._ready(counted.chunks), seconds=round(seconds, 4),
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
-            generation=self.index.generation, seq=counted.seq, behind=left, explained=tuple(dict.fromkeys(explained)),
+            generation=self.index.generation, seq=counted.seq, behind=left,
+            degraded=(few_files(self.ws.fs),) if few else (), explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip
-
-
-def peak_rss_bytes() -> int:
-    """The largest resident size of this program so far."""
-    try:
-        # What getrusage says begins with the size of the process that started us; this one begins anew with exec.
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        pass  # not Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
