@@ -68,6 +68,55 @@ def test_without_descriptors_the_limit_is_named_and_the_index_kept(place: Place)
     assert_equals_a_rebuild(place)
 
 
+ON_A_SLOW_MOUNT = """
+import resource, sys, time
+from holdfast import Config, Vault
+from holdfast.errors import FileLimit
+from tests.fault.faulty_fs import SlowFS
+limit, root, state = int(sys.argv[1]), *sys.argv[2:]
+
+class Mount(SlowFS):
+    # Files stay open for a while, so that many are at a time.
+    def pread(self, fd, size, offset):
+        time.sleep(0.01)
+        return super().pread(fd, size, offset)
+
+with Vault.open(root, state_dir=state, fs=Mount(0.006, 0.001), config=Config(background=False, embedder="none")) as v:
+    import os
+    v.status()  # opens what it needs
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    try:
+        done = v.sync()
+    except FileLimit as e:
+        print(e)
+        raise SystemExit(75)
+    print(done.added, done.quarantined, done.skipped.get("unverified", 0), v._ws.fs.most, *done.degraded, sep="|")
+    answer = v.recall("tomatoes", sync=False)
+    assert answer.hits and not any(h.stale for h in answer.hits), answer
+"""
+
+
+@pytest.mark.parametrize("limit", [1_000, 40])
+def test_few_descriptors_read_fewer_files_at_a_time(place: Place, limit: int) -> None:
+    """Row 13, on a mount where 64 files are read side by side."""
+    place.fill(300)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ON_A_SLOW_MOUNT, str(limit), place.root, place.state],
+        env=environment(), capture_output=True, text=True, timeout=300, cwd=repository(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    added, quarantined, unverified, most, *degraded = done.stdout.strip().split("|")
+    assert (added, quarantined, unverified) == ("300", "0", "0")
+    if limit == 40:
+        assert len(degraded) == 1
+        assert "the limit of open files is 40" in degraded[0]
+        assert "ulimit -n" in degraded[0]
+    else:
+        assert not degraded
+        assert int(most) > 40, "it would have been more"
+    assert_equals_a_rebuild(place)
+
+
 def test_half_a_gigabyte_is_enough(place: Place) -> None:
     place.fill(1_500, words=300)
     done = limited(place, "RLIMIT_AS", 512 << 20, "sync", "--json")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import NoteTooLarge
+from holdfast.errors import FileLimit, NoteTooLarge
 from holdfast.files.fs import FileSystem
 from holdfast.files.notes import read_note
 from holdfast.files.scan import Directory, Scan, scan
@@ -92,7 +92,7 @@ def _check_as_somebody_else(root: Path) -> None:
     ], done.stderr
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 @pytest.mark.parametrize("wide", [False, True])
 def test_a_listing_that_fails_is_yielded_as_such(root: str, number: int, wide: bool) -> None:
     walked, found = walk(root, FaultyFS(Fault("scandir", "/d2", error=number)), wide=wide)
@@ -100,6 +100,26 @@ def test_a_listing_that_fails_is_yielded_as_such(root: str, number: int, wide: b
     assert found["d2"].error
     assert found["d2"].error.errno == number
     assert len(files(found)) == 40
+    assert not walked.incomplete
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_without_a_descriptor_nothing_is_known_of_a_directory(root: str, number: int) -> None:
+    """That is said, and no directory is taken for unreadable."""
+    for faults in ([Fault("scandir", "/d2", error=number)], [Fault("open_read", ".gitignore", error=number)]):
+        write_tree(root, {".gitignore": "f1.md\n"})
+        with pytest.raises(FileLimit, match="limit of open files"):
+            walk(root, FaultyFS(*faults))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("times", [1, 7])
+def test_with_few_descriptors_directories_are_listed_one_by_one(root: str, number: int, times: int) -> None:
+    fs = FaultyFS(Fault("scandir", "/d", error=number, at=2, times=times))
+    walked, found = walk(root, fs, wide=True)
+    assert len(files(found)) == 50
+    assert not any(d.error or d.unreadable for d in found.values())
+    assert walked.is_short
     assert not walked.incomplete
 
 

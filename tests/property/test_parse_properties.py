@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.text import runs
 from holdfast.text.chunk import chunk, chunk_digest, chunk_text
 from holdfast.text.note import Document, parse
 from holdfast.text.turns import escape, marker, unescape
@@ -90,6 +94,39 @@ def test_turn_text_comes_back(text: str) -> None:
     escaped = escape(text)
     assert unescape(escaped) == text
     assert not any(marker(line, 1) for line in escaped.split("\n"))
+
+
+PLAIN = ["", "", "a", "word word", "b" * 70, "ä ö", "Text; and more."]
+LINES = st.lists(
+    st.one_of(
+        st.lists(st.sampled_from(PLAIN), min_size=1, max_size=30),
+        st.tuples(st.sampled_from(PLAIN), st.integers(1, 40)).map(lambda x: [x[0]] * x[1]),
+        st.lists(st.sampled_from([f.rstrip("\r\n") for f in FRAGMENTS]), min_size=1, max_size=4),
+        st.sampled_from(
+            [["- item"], ["foo -->"], ["text %%"], ["<!-- x"], ["%%"], ["```"], ["---"], ["    code"], [" "]]
+        ),
+    ),
+    max_size=12,
+).map(lambda parts: "\n".join(line for part in parts for line in part))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(HEADS), LINES, st.sampled_from([10, 60, 250]))
+def test_runs_of_plain_lines_change_nothing(head: str, text: str, max_tokens: int) -> None:
+    """Passed over in one step or taken line by line: the same note."""
+    data = (head + text).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "LINES", sys.maxsize)
+        slow = parse(data, "a.md")
+        slow_chunks = chunk(slow, max_tokens)
+        patch.setattr(runs, "LINES", 0)
+        patch.setattr(runs, "EMPTY", 4)
+        patch.setattr("holdfast.text.chunk.EMPTY", 4)
+        patch.setattr(runs, "_RUN", re.compile(runs._RUN.pattern.replace("{16,}", "{1,}"), re.MULTILINE))
+        fast = parse(data, "a.md")
+        assert (fast.parsed, fast.headings) == (slow.parsed, slow.headings)
+        assert chunk(fast, max_tokens) == slow_chunks
+        assert chunk(fast, max_tokens, 3) == slow_chunks[:4], "no more than asked for, and one"
 
 
 @settings(max_examples=15, deadline=None)

@@ -5,10 +5,14 @@ A row that turns red means that every index must be rebuilt: bump text.tokens.AN
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.text import tokens
 from holdfast.text.tokens import ANALYZER, STOP, TERM_CHARS, question_terms, terms
 
 ENGLISH = """
@@ -336,6 +340,36 @@ def test_any_text_has_short_folded_terms(text: str) -> None:
     assert all(0 < len(t) <= TERM_CHARS for t in found)
     assert terms(text) == found
     assert not any(c.isspace() or c.isupper() for t in found for c in t)
+
+
+MARKS = "".join(re.escape(chr(c)) for c in range(0x300, 0x20000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+LETTER = rf"(?:(?![{tokens._UNSPACED}])[^\W_]|[{MARKS}])"
+WORD = rf"(?![{MARKS}]){LETTER}+(?:'{LETTER}+)?"
+DEFINITION = re.compile(rf"([{tokens._UNSPACED}](?:[{tokens._UNSPACED}]|[{MARKS}])*)|({WORD})")
+ALPHABETS = st.sampled_from(
+    [
+        "ab'’_1 ", "éüßøıŁÆ", "мир ёй", "नमस्ते", "สวัสดี", "日本語。", "ｶﾞがー", "한국어", "العربية", "\u0301\u0300\u0327",
+        "\U0001b000\U00020000", "\U0001d400\U0001f600\U00011000\U00011001", "½²Ⅷ", "\u200d\ufe0f", "ǅĳﬁ",
+    ]
+)  # fmt: skip
+MIXED = st.lists(ALPHABETS.flatmap(st.sampled_from), max_size=40).map("".join)
+
+
+@settings(max_examples=500)
+@given(st.one_of(MIXED, st.text(max_size=60)))
+def test_the_quick_ways_give_what_the_definition_says(text: str) -> None:
+    """One slow pattern over the folded text is the definition; what is told about most runs without it is the same."""
+    if text.isascii():
+        return
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'").translate(tokens._LETTERS)
+    bare = re.sub("[\u0300-\u036f]+", "", unicodedata.normalize("NFD", folded))
+    expected: list[str] = []
+    for run, word in DEFINITION.findall(unicodedata.normalize("NFC", bare)):
+        if word:
+            expected.append(tokens._stems[word] if word.isascii() else word[:TERM_CHARS])
+        else:
+            expected += [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+    assert terms(text) == expected
 
 
 @given(st.lists(st.sampled_from("garden Straße 東京都 สวัสดี l’été हिन्दी x² o'brien".split()), max_size=6))

@@ -16,7 +16,7 @@ from holdfast.engine.record import read_record
 from holdfast.engine.slot import SlowError, UnavailableError
 from holdfast.engine.slot_child import in_words
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault, NoteMalformed
+from holdfast.errors import HoldfastError, NoteMalformed
 from holdfast.index.base import Aside, FileRow, Index, NoteRecord
 from holdfast.model import Witness, show_path
 
@@ -68,7 +68,7 @@ class Apart:
             published = self._ws.index()
             if published is not None and published is not self._index:
                 found += published.quarantined(sys.maxsize)
-        except IndexFault as e:
+        except HoldfastError as e:
             self._ws.count(f"index_{e.kind}")
         return {x.digest for x in found if x.is_poison}
 

@@ -33,7 +33,7 @@ from holdfast.errors import (
 from holdfast.files.ignore import Rules
 from holdfast.files.mounts import grain_ns
 from holdfast.files.scan import WIDTH, Scan, scan
-from holdfast.files.wide import Pool
+from holdfast.files.wide import FEW_FILES, Pool, few_files
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
 from holdfast.model import Witness, key_path, show_path
@@ -108,6 +108,7 @@ class Pass:
         self.started_ns = ws.fs.monotonic_ns()
         self.look_ns = ws.fs.time_ns()
         self.is_first = not index.meta("full")
+        self.few_before = ws.counters.get(FEW_FILES, 0)
         self.pool: Pool | None = None
         self.growth = Growth(ws, index, is_alone=is_alone)
 
@@ -323,6 +324,7 @@ class Pass:
         counted = self.index.counts()
         skipped = dict(counts.skipped)
         explained = list(counts.explained)
+        few = self.ws.counters.get(FEW_FILES, 0) > self.few_before or (walk is not None and walk.is_short)
         if walk is not None:
             for reason, count in walk.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
@@ -335,5 +337,6 @@ class Pass:
             peak_rss_bytes=peak_rss_bytes(),
             scan=ScanReport(kind, round(seconds, 4), walk.files if walk else 0, walk.directories if walk else 0),
             generation=self.index.generation, seq=counted.seq, behind=left, stopped=self.growth.stopped,
+            degraded=(few_files(self.ws.fs),) if few else (),
             explained=tuple(dict.fromkeys(explained)),
         )  # fmt: skip

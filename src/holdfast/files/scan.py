@@ -121,7 +121,7 @@ class Scan:
         self._fs, self._root, self._rules_seen = fs, root, rules_seen
         self._max_depth, self._window, self._stats = max_depth, window, stats
         self._listers: Pool | None = None
-        self._is_listing_ahead = True
+        self.is_short = False  # of descriptors: then directories are not listed ahead
 
     @property
     def was_slow(self) -> bool:
@@ -160,7 +160,7 @@ class Scan:
         while todo or listed:
             # On a slow mount, directories ahead are listed while the stats of earlier ones are under way.
             while todo and (not listed or (self._stats.is_wide and self._stats.in_flight < self._window)):
-                if self._stats.is_slow and self._is_listing_ahead:
+                if self._stats.is_slow and not self.is_short:
                     self._list_ahead(todo)
                 visit = todo.pop()
                 if self._list(visit, todo):
@@ -222,6 +222,7 @@ class Scan:
             except OSError as e:
                 if e.errno not in NO_DESCRIPTOR:
                     raise
+                self.is_short = True
         return self._patiently(lambda: self._fs.scandir(visit.full))
 
     def _patiently(self, call: Callable[[], T]) -> T:
@@ -234,7 +235,7 @@ class Scan:
             except OSError as e:
                 if e.errno not in NO_DESCRIPTOR:
                     raise
-                self._is_listing_ahead = False
+                self.is_short = True
                 if n + 1 == TRIES or self._listers is None:
                     raise FileLimit(f"The limit of open files ({self._fs.open_files_limit()}) is reached.") from e
             self._fs.sleep(PAUSE_S)

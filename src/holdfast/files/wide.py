@@ -12,9 +12,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from holdfast.errors import FileLimit
+from holdfast.files.fs import FileSystem
+
+FEW_FILES = "fewer_files_at_a_time"
+"""What is counted when there were too few descriptors for all that would go at once."""
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+
+def few_files(fs: FileSystem) -> str:
+    """What to say then."""
+    limit = fs.open_files_limit()
+    return f"files were read fewer at a time: the limit of open files is {limit}. {FileLimit.hint_default}"
 
 
 class NotYetError(Exception):
@@ -110,7 +120,7 @@ def each(pool: Pool | None, items: Sequence[A], call: Callable[[A], T], count: C
         except FileLimit:
             left.append(i)
     if left:
-        count("fewer_files_at_a_time")
+        count(FEW_FILES)
         pool.narrow()
         out |= {i: call(items[i]) for i in left}
     return [out[i] for i in range(len(items))]

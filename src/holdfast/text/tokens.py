@@ -34,8 +34,10 @@ _UNSPACED = (
 _LETTERS = str.maketrans({"ø": "o", "đ": "d", "ð": "d", "ł": "l", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i", "ħ": "h"})
 _LETTER = re.compile("[øđðłæœþıħ]")
 
+# Beyond U+FFFF: where combining marks are. Emoji are not among them.
+_HIGH = "\U00010000-\U0001efff"
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_SPECIAL = re.compile(rf"[{_UNSPACED}\U00010000-\U0010ffff]")
+_SPECIAL = re.compile(f"[{_UNSPACED}{_HIGH}]")
 """Where there is none, runs are made of letters, marks, digits, `'` and `_` alone."""
 
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -130,7 +132,7 @@ def _marks(last: int) -> str:
 @cache
 def _runs() -> re.Pattern[str]:
     """The longest runs of what may occur in a term: none crosses their ends."""
-    return re.compile(rf"[\w'{_marks(0xFFFF)}{_UNSPACED}\U00010000-\U0010ffff]+")
+    return re.compile(rf"[\w'{_marks(0xFFFF)}{_UNSPACED}{_HIGH}]+")
 
 
 @cache
