@@ -604,6 +604,8 @@ class TestMany:
     def many(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> Life:
         monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 300)
         monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 240)
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SCOPE", 239)
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.SHOWN", 20)
         life.fake = FakeEmbedder(200)
         rng = random.Random(3)
         for n in range(self.COUNT // 4):
@@ -631,6 +633,45 @@ class TestMany:
         assert all(names[n].startswith(b"\0n1") for n, _ in got)
         want = {p: c for p, c in many.cosines(question).items() if many.index.keys([p[0]])[p[0]][:3] == b"\0n1"}
         assert top(got) == top(want)
+
+    def test_what_a_filter_leaves_is_looked_at_exactly(self, many: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many vectors there are, and though more are left than the best that are looked at of all."""
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SCOPE", 600)
+        question = many.fake.ask("ant bee cow").vector
+        conditions = (Condition("path", values=("n1*.md",)),)
+        got = said(
+            many.index,
+            Search(words=("ant",), repeats=(1,), question=question, conditions=conditions, nearest=2_000, floor=-1.0),
+        )
+        assert len(got) > 240
+        assert not many.vectors._held.vectors.is_exact
+        want = many.cosines(question)
+        assert got == pytest.approx({p: want[p] for p in got}, abs=1e-5)
+
+    def test_what_may_be_shown_for_its_words_is_looked_at_exactly(self, many: Life) -> None:
+        question = many.fake.ask("owl").vector
+        s = many.index.signals(Search(words=("ant",), repeats=(1,), question=question))
+        want = many.cosines(question)
+        ids = s.notes.tolist()
+        exact = [want[ids[o], c] for o, c in zip(s.owner.tolist(), s.ord.tolist(), strict=True)]
+        assert np.abs(s.dense - exact).max() > 1e-3, "some are estimates"
+        for score in (s.near, s.own, s.note[s.owner]):
+            best = np.argsort(-score, kind="stable")[:10]
+            at = np.flatnonzero(score >= score[best[-1]])
+            if len(at) <= 20:
+                assert s.dense[at] == pytest.approx([exact[i] for i in at], abs=1e-5)
+
+    def test_vectors_that_no_chunk_has_do_not_count(self, many: Life) -> None:
+        """Or it would depend on what was deleted whether answers are exact."""
+        for n in range(70, self.COUNT // 4):
+            many.delete(f"n{n}.md")
+        many.put_note("more.md", "owl and more")
+        many.embed()
+        many.vectors._held = None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite_vectors, "EXACT_ROWS", 700)
+            said(many.index, Search(words=("ant",), repeats=(1,), question=many.fake.ask("ant").vector))
+            assert many.vectors._held.vectors.is_exact
 
     def test_it_becomes_exact_again_when_there_are_fewer(self, many: Life) -> None:
         question = many.fake.ask("ant bee cow").vector

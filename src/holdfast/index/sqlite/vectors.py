@@ -193,7 +193,9 @@ def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | 
     have = held.blocks if held is not None and held.embedder == embedder_id else {}
     stamps = dict(rows(db, "select block, seq from vector_block where embedder = ?", (embedder_id,)))
     total = int(first(db, "select count(*) from vector where embedder = ?", (embedder_id,))[0])
-    with_codes = total <= EXACT_ROWS
+    # Vectors that no chunk has do not count: there are at most about as many of them (engine/embed.py).
+    chunks = int(first(db, "select value from total where name = 'chunks'")[0])
+    with_codes = min(total, chunks) <= EXACT_ROWS and total <= 2 * EXACT_ROWS
     blocks = {}
     for number, seq in stamps.items():
         block = have.get(number)
