@@ -58,16 +58,11 @@ class _File:
     def rows(self, names: dict[int, tuple[str, int]]) -> Iterator[tuple[str, int, VectorRow]]:
         names = self._lost(names) | names
         for _, _, rowid, record in self._cells(6, 8):
-            found = _vector(record)
-            if found is None:
+            if (found := _vector(record)) is None:
                 continue
-            embedder, row = found
-            identity, dimension = names.get(embedder, ("", 0))
-            if not identity or len(row.code) != dimension:
-                continue
-            if not row.is_whole:
-                row = self._with_tokens(rowid, row)
-            if row.is_whole:
+            identity, dimension = names.get(found[0], ("", 0))
+            row = found[1] if found[1].is_whole else self._with_tokens(rowid, found[1])
+            if identity and len(row.code) == dimension and row.is_whole:
                 yield identity, dimension, row
 
     def look(self) -> dict[int, tuple[str, int]]:
@@ -105,10 +100,12 @@ class _File:
         return row
 
     def _pages(self) -> Iterator[tuple[int, bytes]]:
-        at = WAL_HEAD + FRAME_HEAD if self.head else 0
-        while len(page := self.fs.pread(self.fd, PAGE, at)) == PAGE:
-            yield at, page
-            at += PAGE + self.head
+        at, step = (WAL_HEAD, FRAME_HEAD + PAGE) if self.head else (0, PAGE)
+        salt = self.fs.pread(self.fd, 8, 16) if self.head else b""
+        while len(frame := self.fs.pread(self.fd, step, at)) == step:
+            if frame[8:16] == salt or not self.head:  # others are of an earlier life of the log
+                yield at + self.head, frame[self.head :]
+            at += step
 
     def _cells(self, least: int, most: int) -> Iterator[tuple[int, int, int, list[Value]]]:
         """(page, offset, rowid, record) of every cell of every table leaf with so many columns."""
@@ -172,14 +169,11 @@ def _local(size: int) -> int:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for n in range(9):
-        byte = data[at + n]
-        if n == 8:
-            return value << 8 | byte, at + 9
-        value = value << 7 | byte & 127
-        if byte < 128:
+    for n in range(8):
+        value = value << 7 | data[at + n] & 127
+        if data[at + n] < 128:
             return value, at + n + 1
-    raise AssertionError("the ninth byte is the last")
+    return value << 8 | data[at + 8], at + 9
 
 
 def _values(payload: bytes) -> list[Value]:
