@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -12,7 +13,7 @@ from holdfast import Config
 from holdfast.files.fs import FileSystem
 from holdfast.index.sqlite.pages import rows_in_pages
 from holdfast.index.sqlite.salvage import rows_of
-from holdfast.index.vectors.codes import VectorRow
+from holdfast.index.vectors.codes import VectorRow, checksum
 from tests.fake_embedder import FakeEmbedder, assert_vectors_are_true, stored_rows, use
 from tests.fault.vaults import Place, index_of
 
@@ -158,9 +159,12 @@ def test_a_page_of_an_embedder_whose_id_is_used_again_is_not_taken_for_the_new_o
         index = index_of(vault)
         inputs = {r.input: r for r in stored_rows(index, first.identity).values()}
         id_ = index.vectors.add_embedder(second.identity, 384)
-        index.vectors.put(id_, [VectorRow(r.input, r.code[::-1], r.bits, r.tokens, 0) for r in inputs.values()])
+        others = [replace(r, code=r.code[::-1], tokens=b"") for r in inputs.values()]
+        index.vectors.put(id_, [replace(r, crc=checksum(r.input, r.code, r.bits, b"")) for r in others])
         index.vectors.switch(1)
         assert index.vectors.add_embedder(third.identity, 384) == id_
         index.checkpoint()
-    for identity, _, row in rows_in_pages(FileSystem(), place.database, third.identity):
+    found = list(rows_in_pages(FileSystem(), place.database, third.identity))
+    assert found
+    for identity, _, row in found:
         assert (identity, row) == (first.identity, inputs[row.input])

@@ -85,10 +85,12 @@ class _File:
         return row
 
     def _pages(self) -> Iterator[tuple[int, bytes]]:
-        at = WAL_HEAD + FRAME_HEAD if self.head else 0
-        while len(page := self.fs.pread(self.fd, PAGE, at)) == PAGE:
-            yield at, page
-            at += PAGE + self.head
+        at, step = (WAL_HEAD, FRAME_HEAD + PAGE) if self.head else (0, PAGE)
+        salt = self.fs.pread(self.fd, 8, 16) if self.head else b""
+        while len(frame := self.fs.pread(self.fd, step, at)) == step:
+            if frame[8:16] == salt or not self.head:  # others are of an earlier life of the log
+                yield at + self.head, frame[self.head :]
+            at += step
 
     def _cells(self, least: int, most: int) -> Iterator[tuple[int, int, int, list[Value]]]:
         """(page, offset, rowid, record) of every cell of every table leaf with so many columns."""
@@ -150,14 +152,11 @@ def _local(size: int) -> int:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for n in range(9):
-        byte = data[at + n]
-        if n == 8:
-            return value << 8 | byte, at + 9
-        value = value << 7 | byte & 127
-        if byte < 128:
+    for n in range(8):
+        value = value << 7 | data[at + n] & 127
+        if data[at + n] < 128:
             return value, at + n + 1
-    raise AssertionError("the ninth byte is the last")
+    return value << 8 | data[at + 8], at + 9
 
 
 def _values(payload: bytes) -> list[Value]:
