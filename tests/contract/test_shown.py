@@ -1,6 +1,6 @@
 """What is shown as a hit's similarity, and what a least similarity asks of it, is its exact cosine.
 
-Above meaning.EXACT_SLOTS the ranking goes by estimates from signs: hits that words alone brought up would show them.
+Above meaning.EXACT_SCOPE the ranking goes by estimates from signs: hits that words alone brought up would show them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COUNT = 300
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
     monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 50)
-    monkeypatch.setattr(meaning, "EXACT_SLOTS", 50)
+    monkeypatch.setattr(meaning, "EXACT_SCOPE", 50)
     monkeypatch.setattr(meaning, "EXACT_LEAST", 5)
     rng = random.Random(7)
     (tmp_path / "notes").mkdir()

@@ -604,7 +604,7 @@ class TestMany:
     def many(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> Life:
         monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 300)
         monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_LEAST", 240)
-        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SLOTS", 700)
+        monkeypatch.setattr("holdfast.index.sqlite.meaning.EXACT_SCOPE", 700)
         life.fake = FakeEmbedder(200)
         rng = random.Random(3)
         for n in range(self.COUNT // 4):
@@ -648,7 +648,8 @@ class TestMany:
             many.embed()
         assert not many.index.signals(replace(search, conditions=())).is_exact
 
-    def test_what_nobody_has_any_more_does_not_count(self, many: Life) -> None:
+    def test_what_nobody_has_any_more_does_not_count(self, many: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite_vectors, "EXACT_ROWS", 700)
         question = many.fake.ask("ant bee cow").vector
         for n in range(70, self.COUNT // 4):
             many.delete(f"n{n}.md")
@@ -1044,7 +1045,7 @@ class TestDamage:
         assert len(said(stored.index, ask("ant", question=stored.fake.ask("ant").vector))) == 2
 
     @pytest.mark.parametrize("exact", [10_000, 0], ids=["codes", "signs"])
-    @pytest.mark.parametrize("column", ["code", "bits", "input", "proof", "identity"])
+    @pytest.mark.parametrize("column", ["code", "bits", "input", "own_crc", "identity"])
     def test_a_flipped_bit_is_not_ranked(
         self, stored: Life, column: str, exact: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -1057,9 +1058,16 @@ class TestDamage:
         raw = bytearray(old) if isinstance(old, bytes) else bytearray(str(old), "ascii")
         raw[-1] ^= 1
         new = bytes(raw) if isinstance(old, bytes) else type(old)(raw.decode())
+        search = ask("ant bee", question=stored.fake.ask("ant bee").vector)
+        want = said(stored.index, search)
+        assert len(want) == 2
         stored.index._write_db().execute(f"update {table} set {column} = ? where id = 1", (new,))
-        with stored.other() as other, pytest.raises(IndexDamaged):
-            said(other, ask("ant", question=stored.fake.ask("ant").vector))
+        with stored.other() as other:
+            s = other.signals(search)
+            left_out = 2 if column == "identity" else 1
+            assert (s.ready, s.is_known.tolist().count(False)) == (2 - left_out, left_out)
+            for place, cosine in said(other, search).items():
+                assert cosine in (0, pytest.approx(want[place], abs=1e-5))
 
     def test_a_code_that_is_read_alone_proves_itself(self, stored: Life, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where signs are held, codes are read later."""
@@ -1068,19 +1076,17 @@ class TestDamage:
         stored.embed()
         search = ask("ant", question=stored.fake.ask("ant").vector)
         said(stored.index, search)
-        stored.index._write_db().execute("update vector set code = zeroblob(length(code)) where id = 1")
-        with pytest.raises(IndexDamaged):
-            said(stored.index, search)
+        stored.index._write_db().execute("update vector set code = randomblob(length(code)) where id = 1")
+        assert 0 in said(stored.index, search).values()
 
     def test_token_vectors_prove_themselves(self, stored: Life) -> None:
         stored.put_note("a.md", "ant bee", "owl", speakers=("Ana", "Bo"))
         stored.embed()
         s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
-        assert len(s.detail(np.arange(2)).tokens) == 2
+        assert not any(t is None for t in s.detail(np.arange(2)).tokens)
         stored.index._write_db().execute("update token set data = zeroblob(length(data)) where id = 1")
         s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
-        with pytest.raises(IndexDamaged):
-            s.detail(np.arange(2))
+        assert [t is None for t in s.detail(np.arange(2)).tokens].count(True) == 1
 
     def test_a_dump_has_the_vectors_of_what_the_notes_say(self, life: Life) -> None:
         """The oracle of the state machine sees a code that is wrong."""

@@ -47,7 +47,7 @@ SYNCED = {
     "degraded": [str],
     "explained?": [{"path": str, "reason": str}],
 }
-EMBEDDED = {"vectors": READY, "made": int, "left": int, "seconds": is_number}
+EMBEDDED = {"vectors": READY, "made": int, "left": int, "seconds": is_number, "degraded": [str]}
 CARRIED = {"read": int, "stored": int}
 HIT = {
     "path": str,
@@ -121,6 +121,7 @@ STATUS = {
         "chunks": int,
         "vectors": READY,
         "embedder": maybe(str),
+        "has_embedder": bool,
     },
     "history": {"bytes": int, "versions": int},
     "disk_free_bytes": int,
@@ -265,6 +266,12 @@ def test_status(holdfast: Command) -> None:
     assert found["jobs"]["sync"]["last_success"]
 
 
+def test_status_says_whether_there_is_an_embedder(own: Command) -> None:
+    assert own("sync", "--no-vectors").exit == 0
+    assert "(no embedder)" in own("status").out
+    assert "(none made yet)" in replace(own, more={"HOLDFAST_EMBEDDER": "local"})("status").out
+
+
 def test_status_without_an_index(own: Command) -> None:
     done = own("status", "--json")
     check(done.json, STATUS)
@@ -366,7 +373,8 @@ def test_an_error_without_json_is_one_sentence(holdfast: Command) -> None:
 def test_embed_and_vectors_without_an_embedder(own: Command, tmp_path: Path) -> None:
     """What they print with one: test_meaning.py."""
     assert own("vectors", "salvage", "--json").error["kind"] == "NotFound"
-    assert own("embed", "--json").json == {"vectors": {"ready": 0, "total": 0}, "made": 0, "left": 0, "seconds": 0.0}
+    nothing = {"vectors": {"ready": 0, "total": 0}, "made": 0, "left": 0, "seconds": 0.0, "degraded": []}
+    assert own("embed", "--json").json == nothing
     assert own("sync").exit == 0
     done = own("embed", "--json").json
     check(done, EMBEDDED)

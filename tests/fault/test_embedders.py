@@ -297,6 +297,21 @@ def test_the_key_is_in_no_error(
     assert not [place for place in places if CANARY[:9] in place]
 
 
+@pytest.mark.parametrize("number", [401, 403])
+def test_a_key_in_place_of_its_variables_name_is_not_shown(server: Server, number: int) -> None:
+    server.answers = [status(number)]
+    made = make(Settings(f"openai:{server.url}", "m", key_variable="sk_live_4711"), {"PATH": "/bin"})
+    assert made
+    with pytest.raises(EmbedderDown) as caught:
+        made.encode(TWO)
+    assert "sk_live_4711" not in str(caught.value)
+    assert "embedder_key_variable" in caught.value.hint
+    named = make(Settings(f"openai:{server.url}", "m", key_variable="MY_KEY"), {"MY_KEY": "sk"})
+    assert named
+    with pytest.raises(EmbedderDown, match="MY_KEY"):
+        named.encode(TWO)
+
+
 def test_a_certificate_is_checked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(Settings(f"openai:https://127.0.0.1:{server.server_port}", "m"), {})
     assert made is not None

@@ -4,7 +4,9 @@ refused. What is complete is not given up for what is not, and no text is embedd
 from __future__ import annotations
 
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from holdfast import Config, Vault
 from holdfast.embed.base import Encoded
+from holdfast.engine.embed import Embedding
 from holdfast.errors import EmbedderWrong
 from holdfast.files.fs import FileSystem
 from holdfast.model import Input
@@ -80,6 +83,13 @@ def live_of(vault: Vault) -> tuple[str, int]:
     found = index_of(vault).vectors.live()
     assert found is not None
     return found.identity, index_of(vault).vectors.ready(found.id)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def stopped_early(place: Place, fake: FakeEmbedder, calls: int = 1) -> None:
@@ -281,3 +291,45 @@ class TestRefused:
             assert fake.encodes == 2
             assert any("asked again later" in x for x in vault.sync().degraded)
             assert fake.encodes == 2
+
+
+class TestThread:
+    def test_a_fault_of_ours_does_not_end_it_unseen(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Embedding, "EVERY_S", 0.01)
+        fake = FakeEmbedder()
+        fake.fail, fake.fail_times = RuntimeError("a bug"), 3
+        with opened(place, fake) as vault:
+            vault.sync(vectors=False)
+            vault.keep_embedding()
+            wait_for(lambda: fake.encodes >= 1 and vault.status().jobs.get("embed", {}).get("error") == "a bug")
+            assert vault.status().health == "degraded"
+            wait_for(lambda: vault.status().index["vectors"]["ready"] == vault.status().index["chunks"])
+            assert vault.status().counters["embed_RuntimeError"] == 3
+
+
+class TestForeign:
+    """Vectors of an embedder that the settings do not name are of no use."""
+
+    def test_they_are_not_salvaged(self, place: Place, tmp_path: Path) -> None:
+        mine, other = FakeEmbedder(name="mine"), FakeEmbedder(name="other")
+        with opened(place, other) as vault:
+            count = vault.sync().vectors.ready
+            vault.export_vectors(tmp_path / "other.vec")
+            vault.rebuild()
+        shutil.rmtree(place.state)
+        with opened(place, mine) as vault:
+            vault.sync()
+            done = vault.salvage_vectors(tmp_path / "other.vec")
+            assert (done.read, done.stored) == (count, 0)
+            assert_vectors_are_true(vault, mine)
+
+    def test_what_is_left_of_another_goes_with_the_next_sync(self, place: Place) -> None:
+        """The settings were changed, and taken back before all was made."""
+        mine, other = FakeEmbedder(name="mine"), FakeEmbedder(name="other")
+        with opened(place, mine) as vault:
+            vault.sync()
+        stopped_early(place, other)
+        with opened(place, mine) as vault:
+            vault.sync()
+            assert_vectors_are_true(vault, mine)
+            assert set(mine.encoded.values()) == {1}

@@ -354,7 +354,7 @@ def test_salvage_is_asked_once_for_each_generation(full: Place, monkeypatch: pyt
     refuse(full.database)
     reads: list[str] = []
     real = salvage.rows_of
-    monkeypatch.setattr("holdfast.engine.carry.rows_of", lambda path: reads.append(path) or real(path))
+    monkeypatch.setattr("holdfast.engine.carry.rows_of", lambda path, meant: reads.append(path) or real(path, meant))
     fake = FakeEmbedder()
     heal(full, fake)
     full.put("new.md", "# New\n\nwords\n")

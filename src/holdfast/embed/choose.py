@@ -11,6 +11,8 @@ from holdfast.errors import ConfigError
 
 KEY_VARIABLE = "HOLDFAST_EMBEDDER_KEY"
 
+NO_SUCH_VARIABLE = "the variable that `embedder_key_variable` names, which is not set"
+
 KINDS = '"local", "none", "onnx:DIR", "openai:URL" or "ollama:URL"'
 
 
@@ -65,6 +67,8 @@ def _remote(settings: Settings, kind: str, url: str, environ: Mapping[str, str])
     dialect = OPENAI if kind == "openai" else OLLAMA
     address = Address.parse(url, dialect.place)
     name = settings.key_variable
+    # Somebody may have put the key itself where its variable's name belongs: then it is not shown.
+    shown = name if name in environ or name == KEY_VARIABLE else NO_SUCH_VARIABLE
     return RemoteEmbedder(
         dialect,
         address,
@@ -72,6 +76,6 @@ def _remote(settings: Settings, kind: str, url: str, environ: Mapping[str, str])
         dimensions=settings.dimensions,
         query_prefix=settings.query_prefix,
         passage_prefix=settings.passage_prefix,
-        key=Secret.parse(environ.get(name, "") if name else "", name),
+        key=Secret.parse(environ.get(name, "") if name else "", shown),
         timeout_s=settings.timeout_s,
     )

@@ -113,7 +113,7 @@ def salvage_quarantine(ws: Workspace, index: Index, identity: str) -> None:
     if index.meta("salvaged"):
         return
     for path in ws.generations.quarantined():
-        carry(index, rows_of(path), identity)
+        carry(index, rows_of(path, identity), identity)
     index.put_meta({"salvaged": 1})
 
 
@@ -127,9 +127,12 @@ def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
     if index is None:
         raise NotFound("There is no index yet.", hint="Run `holdfast sync --no-vectors` first.")
     total, embedder = _Count(), ws.embedder()
+    only = embedder.identity if embedder is not None else None
     with ws.embedding():
         for path in list(paths) or ws.generations.quarantined():
-            found = carry(index, _rows_of_file(path), embedder.identity if embedder is not None else None)
+            # Pages are looked at one by one in a file that is not open here.
+            is_open = os.path.realpath(path) == os.path.realpath(index.path)
+            found = carry(index, _rows_of_file(path, None if is_open else only or ""), only)
             total.read += found.read
             total.stored += found.stored
         if total.stored:
@@ -137,11 +140,11 @@ def salvage(ws: Workspace, paths: Iterable[str]) -> Carried:
     return Carried(total.read, total.stored)
 
 
-def _rows_of_file(path: str) -> Iterator[tuple[str, int, VectorRow]]:
+def _rows_of_file(path: str, meant: str | None) -> Iterator[tuple[str, int, VectorRow]]:
     if path.endswith(".db"):
         if not os.path.exists(path):
             raise NotFound(f"There is no file {path}.", hint="Name an export, or the .db file of an index.")
-        yield from rows_of(path)
+        yield from rows_of(path, meant)
         return
     try:
         file = open(path, "rb")  # noqa: SIM115

@@ -58,10 +58,10 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
             reset(job.index)
         except (EmbedderDown, EmbedderWrong) as e:
             trip(job.index, embedder.identity, ws.fs.time_ns(), e)
-            _record(ws, job.index, e)
+            _record(ws, job.index, str(e))
             raise
         except (IndexFault, ResourceFault, OSError) as e:
-            _record(ws, job.index, e)
+            _record(ws, job.index, str(e))
             if isinstance(e, IndexFault):
                 set_aside(ws, job.index, e)
             raise
@@ -78,11 +78,11 @@ def _standing(index: Index | None) -> Ready:
     return Ready(index.vectors.ready(live.id) if live is not None else 0, index.counts().chunks)
 
 
-def _record(ws: Workspace, index: Index, error: Exception) -> None:
-    ws.log.event("embed_failed", str(error))
+def _record(ws: Workspace, index: Index, error: str) -> None:
+    ws.log.event("embed_failed", error)
     try:
         values = {FAILED_WITH: settings_mark(ws.config)}
-        index.note_job("embed", str(error), ws.fs.time_ns(), values, failed=True)
+        index.note_job("embed", error, ws.fs.time_ns(), values, failed=True)
     except (IndexFault, ResourceFault, OSError):
         ws.count("job_record_failed")  # the error itself is on its way to the user
 
@@ -332,6 +332,15 @@ class Embedding(threading.Thread):
                 embed_quietly(self._ws, None, self._ended, again=rounds % self.AGAIN == 0)
             except HoldfastError as e:
                 self._ws.count(f"embed_{e.kind}", e)
+            except Exception as e:  # noqa: BLE001 - a fault of ours must not end the thread unseen
+                self._ws.count(f"embed_{type(e).__name__}")
+                self._say(e)
+
+    def _say(self, error: Exception) -> None:
+        try:
+            _keep(self._ws, error)
+        except HoldfastError as e:
+            self._ws.count(f"embed_{e.kind}", e)
 
     def stop(self) -> None:
         """Returns once the batch at hand is stored."""
@@ -377,6 +386,6 @@ def embed_quietly(
 
 def _keep(ws: Workspace, error: Exception) -> None:
     """Have `status` say it, also where there was no pass that could: a model's folder that is gone has no identity."""
-    index = ws.index()
-    if index is not None and index.jobs().get("embed", {}).get("error") != str(error):
-        _record(ws, index, error)
+    index, said = ws.index(), str(error) or type(error).__name__
+    if index is not None and index.jobs().get("embed", {}).get("error") != said:
+        _record(ws, index, said)

@@ -54,12 +54,13 @@ def signals(
     place[ordinals] = np.arange(len(ordinals))
     owner = corpus.note[slots]
     firsts = corpus.first[ordinals]
+    near, own = _at(found.slots, found.near, slots), _at(found.slots, found.own, slots)
     best = np.maximum.reduceat(dense, corpus.first) if len(corpus.first) else np.zeros(0, np.float32)
     content = [found for word, found, _ in words if word not in search.names]
     return Signals(
-        owner=place[owner], ord=slots - corpus.first[owner], near=_at(found.slots, found.near, slots),
-        own=_at(found.slots, found.own, slots), dense=dense[slots], is_known=meaning.row[slots] >= 0,
-        is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who), keyed=_keyed(corpus, words, slots),
+        owner=place[owner], ord=slots - corpus.first[owner], near=near, own=own, dense=dense[slots],
+        is_known=meaning.row[slots] >= 0, is_turn=corpus.is_turn[slots], speaks=_speaks(corpus, slots, search.who),
+        keyed=_keyed(corpus, words, slots),
         notes=corpus.ids[ordinals], sizes=corpus.sizes[ordinals], note=found.note[ordinals], note_dense=best[ordinals],
         is_talk=corpus.is_turn[firsts], present=present[ordinals],
         matched_notes=len(ordinals), matched_chunks=len(slots),

@@ -13,11 +13,11 @@ from holdfast.index.lexical.score import Floats
 from holdfast.index.sqlite.scope import Mask
 from holdfast.index.vectors.scan import Vectors, cosines, lengths
 
-EXACT_SLOTS = 50_000
-"""So many chunks that a question may find are all looked at exactly, however many there are besides."""
+EXACT_SCOPE = 50_000
+"""Of so many candidates, whatever was filtered out and however many vectors there are, every cosine is exact."""
 
-# Above the size that is searched exactly, so many of the best estimates are looked at exactly, and the more the more
-# there are (design.md, section 4: at 18,000 real vectors 400 lose nothing).
+# Of more than that, so many of the best estimates are looked at exactly, and the more the more there are
+# (design.md, section 4: at 18,000 real vectors 400 lose nothing).
 EXACT_LEAST = 1_000
 EXACT_SHARE = 250
 
@@ -40,25 +40,25 @@ class Meaning:
         self.ready = int((self.row >= 0).sum())
 
     def similarities(self, question: Floats | None, allowed: Mask) -> Floats:
-        """The cosine of each slot in `allowed`, 0 elsewhere; the highest are exact, where there are many the others
-        are estimates (see `is_exact`)."""
+        """The cosine of each slot in `allowed`, 0 elsewhere. Of more than EXACT_SCOPE slots the best are exact and the
+        others estimates, where codes are not held (see `is_exact`)."""
         out = np.zeros(self.corpus.slots, dtype=np.float32)
         if question is None or self.vectors is None or not self.ready:
             return out
         at = self._at(allowed)
-        if not self.vectors.is_exact and len(at) <= EXACT_SLOTS:
+        if not self.vectors.is_exact and len(at) <= EXACT_SCOPE:
             out[at] = self.exact(question, at)
             return out
         out[at] = self.vectors.similarities(question)[self.row[at]]
         if not self.vectors.is_exact:
-            count = max(EXACT_LEAST, len(at) // EXACT_SHARE)
+            count = EXACT_SCOPE if len(at) <= EXACT_SCOPE else max(EXACT_LEAST, len(at) // EXACT_SHARE)
             best = at[np.argpartition(-out[at], count)[:count]] if len(at) > count else at
             out[best] = self.exact(question, best)
         return out
 
     def is_exact(self, allowed: Mask) -> bool:
         """Whether all that `similarities` says of the slots in `allowed` is exact."""
-        return self.vectors is None or self.vectors.is_exact or len(self._at(allowed)) <= EXACT_SLOTS
+        return self.vectors is None or self.vectors.is_exact or len(self._at(allowed)) <= EXACT_SCOPE
 
     def _at(self, allowed: Mask) -> Ints:
         """The slots in `allowed` that have a vector."""

@@ -81,11 +81,11 @@ create table post (id integer primary key, data blob not null);
 -- A server may come to give another dimension under one name: that is another embedder, and the newer one is meant.
 create table embedder (id integer primary key, identity text not null, dimension integer not null,
   unique (identity, dimension));
--- `crc` covers a vector with its token vectors; `proof` the vector without them, and whose it is: a reader of these alone
--- can tell, and so can one of stray pages.
+-- `crc` covers a vector with its token vectors; `own_crc` the vector alone, and whose it is: who reads a block proves it
+-- without the tokens, and who reads stray pages (pages.py) knows which embedder made it.
 create table vector (
   id integer primary key, embedder integer not null, input blob not null, code blob not null, bits blob not null,
-  crc integer not null, proof integer not null
+  crc integer not null, own_crc integer not null
 );
 create unique index vector_input on vector (embedder, input);
 create table token (id integer primary key, data blob not null);

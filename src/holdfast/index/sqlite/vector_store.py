@@ -27,6 +27,7 @@ COPY_STALE = 0.125
 """The share of blocks that may be stale before the scan copy is written anew: each stale one is read from its rows."""
 
 
+SLICE = 4_096
 COPY_ROWS = 128
 """Fewer codes of a block than these are read from their rows: a block of the scan copy is read and proven whole."""
 
@@ -184,9 +185,7 @@ class SqliteVectors:
         if held is None:
             kept = open_copy(self._fs, self._copy_path, database_of(db), embedder, dimension)
         try:
-            # Counted only where it matters: it may cost a walk over the chunks.
-            live = self.ready(embedder) if vectors.is_much(db, embedder) else 0
-            return vectors.load(db, embedder, dimension, held, kept, live)
+            return vectors.load(db, embedder, dimension, held, kept)
         finally:
             if kept is not None:
                 kept.close()
@@ -210,7 +209,10 @@ class _CodeReader:
             if len(ids) >= COPY_ROWS:
                 self._from_copy(db, of, ids, out, left)
             if left.any():
-                out[left] = vectors.codes(db, of.embedder, ids[left].tolist(), of.dimension)
+                rest = np.flatnonzero(left)
+                for i in range(0, len(rest), SLICE):  # or what SQLite gives takes more memory than the codes
+                    part = rest[i : i + SLICE]
+                    out[part] = vectors.codes(db, of.embedder, ids[part].tolist(), of.dimension)
         return out
 
     def _from_copy(

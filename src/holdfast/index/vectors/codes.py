@@ -43,13 +43,13 @@ def checksum(input_: bytes, code: bytes, bits: bytes, tokens: bytes) -> int:
 
 
 def seed(identity: str) -> int:
-    """What a proof of a vector of the embedder with this identity begins with."""
+    """What the checksum of a vector by the embedder with this identity begins with: a row proves whose it is."""
     return crc32(identity.encode("utf-8", "surrogateescape"))
 
 
-def proof(seed: int, input_: bytes, code: bytes, bits: bytes) -> int:
-    """The CRC-32 of whose a vector is, of what, and of itself; of its token vectors nothing."""
-    return crc32(bits, crc32(code, crc32(input_, seed)))
+def own_crc(start: int, input_: bytes, code: bytes, bits: bytes) -> int:
+    """The CRC-32 of a vector and of what it is of, without its token vectors; `start` is its embedder's seed."""
+    return crc32(bits, crc32(code, crc32(input_, start)))
 
 
 def bits_size(dimension: int) -> int:
