@@ -1061,7 +1061,7 @@ class TestDamage:
         search = ask("ant bee", question=stored.fake.ask("ant bee").vector)
         want = said(stored.index, search)
         assert len(want) == 2
-        stored.index._write_db().execute(f"update {table} set {column} = ? where id = 1", (new,))
+        stored.index._writer.connection(grows=True).execute(f"update {table} set {column} = ? where id = 1", (new,))
         with stored.other() as other:
             s = other.signals(search)
             left_out = 2 if column == "identity" else 1
@@ -1076,7 +1076,9 @@ class TestDamage:
         stored.embed()
         search = ask("ant", question=stored.fake.ask("ant").vector)
         said(stored.index, search)
-        stored.index._write_db().execute("update vector set code = randomblob(length(code)) where id = 1")
+        stored.index._writer.connection(grows=True).execute(
+            "update vector set code = randomblob(length(code)) where id = 1"
+        )
         assert 0 in said(stored.index, search).values()
 
     def test_token_vectors_prove_themselves(self, stored: Life) -> None:
@@ -1084,7 +1086,9 @@ class TestDamage:
         stored.embed()
         s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
         assert not any(t is None for t in s.detail(np.arange(2)).tokens)
-        stored.index._write_db().execute("update token set data = zeroblob(length(data)) where id = 1")
+        stored.index._writer.connection(grows=True).execute(
+            "update token set data = zeroblob(length(data)) where id = 1"
+        )
         s = stored.index.signals(ask("ant owl", question=stored.fake.ask("ant").vector))
         assert [t is None for t in s.detail(np.arange(2)).tokens].count(True) == 1
 
