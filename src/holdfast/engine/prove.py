@@ -74,8 +74,8 @@ def _prove(ws: Workspace, index: Index, row: FileRow) -> Proof:
     except NoteError as e:
         return Proof("unreadable" if index.aside(key) is None else "aside", e.message, row.id)
     aside = index.aside(key)
+    stat = (*body.witness[1:4], body.witness[4] & ws.inode_mask)
     if body.digest != row.digest:
-        stat = (*body.witness[1:4], body.witness[4] & ws.inode_mask)
         if aside is not None:
             return Proof("aside", aside.reason, row.id)
         if row.digest is None and stat == row.witness[1:]:
@@ -90,7 +90,10 @@ def _prove(ws: Workspace, index: Index, row: FileRow) -> Proof:
         return Proof("aside", "It cannot be parsed.", row.id)
     if aside is not None and not note.cut:
         return Proof("aside", aside.reason, row.id)  # it can be read again, and the next try of a sync will see it
-    return _compared(index, row, make_record(note, body.digest, path), len(body.data), note.cut, note.inputs)
+    proof = _compared(index, row, make_record(note, body.digest, path), len(body.data), note.cut, note.inputs)
+    if proof.state == "same" and stat != row.witness[1:]:
+        return Proof("behind", "Its stat is not the one that the index knows; its bytes are.", row.id, proof.record)
+    return proof
 
 
 def _compared(
