@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -127,6 +128,21 @@ def test_runs_of_plain_lines_change_nothing(head: str, text: str, max_tokens: in
         assert (fast.parsed, fast.headings) == (slow.parsed, slow.headings)
         assert chunk(fast, max_tokens) == slow_chunks
         assert chunk(fast, max_tokens, 3) == slow_chunks[:4], "no more than asked for, and one"
+
+
+def test_runs_of_plain_lines_change_nothing_in_any_short_note() -> None:
+    """All notes of five lines of these kinds."""
+    kinds = ("", "text", "- item", "    [[code]]", "===", "<!-- x", "y -->")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_RUN", re.compile(runs._RUN.pattern.replace("{16,}", "{1,}"), re.MULTILINE))
+        for lines in product(kinds, repeat=5):
+            data = "\n".join(lines).encode()
+            found = []
+            for least in (0, sys.maxsize):
+                patch.setattr(runs, "LINES", least)
+                document = parse(data, "a.md")
+                found.append((document.parsed, document.headings))
+            assert found[0] == found[1], lines
 
 
 @settings(max_examples=15, deadline=None)

@@ -139,6 +139,20 @@ def test_whatever_is_left_of_it_is_read_or_is_nothing(path: str) -> None:
         assert Path(path).read_bytes() == b""
 
 
+def test_a_write_that_was_torn_is_nothing_known(path: str) -> None:
+    """The beginning of one journal and the end of another, of the same length."""
+    wholes = []
+    for keys in ((A, B), (sort_key("e.md"), sort_key("y/b\nc.md"))):
+        Path(path).write_bytes(b"")
+        die(path, *keys)
+        wholes.append((Path(path).read_bytes(), dict.fromkeys(keys, 1)))
+    (old, before), (new, after) = wholes
+    assert len(old) == len(new)
+    for n in range(len(new) + 1):
+        Path(path).write_bytes(new[:n] + old[n:])
+        assert suspects(path) in (before, after, {})
+
+
 @pytest.mark.parametrize("call", ["open_lock", "pwrite", "truncate"])
 def test_a_full_disk_is_counted_and_stops_nothing(path: str, call: str) -> None:
     counted = Counted()

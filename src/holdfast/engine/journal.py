@@ -41,9 +41,6 @@ class Journal:
     def __enter__(self) -> Journal:
         reading, suspects = self._load()
         self.suspects = suspects | {key: suspects.get(key, 0) + 1 for key in reading}
-        if reading:
-            # At once: what happens before they are looked at is not their fault.
-            self._write([])
         return self
 
     def __exit__(
