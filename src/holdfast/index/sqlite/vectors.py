@@ -136,8 +136,13 @@ def drop(db: apsw.Connection, embedder_id: int, inputs: Iterable[bytes]) -> int:
     found = [first(db, "select id from vector where embedder = ? and input = ?", (embedder_id, x)) for x in inputs]
     ids = json.dumps([row[0] for row in found if row is not None])
     dropped = _delete(db, embedder_id, "select id from vector where id in (select value from json_each(?))", (ids,))
-    if not dropped:
-        with immediate(db):
+    with immediate(db):
+        # Rows that went without a word of ours are still in the sums, and their tokens in the table.
+        db.execute("delete from token where id not in (select id from vector)")
+        db.execute("update total set value = (select count(*) from vector) where name = 'vectors'")
+        sizes = "(select coalesce(sum(length(data)), 0) from token)"
+        db.execute(f"update total set value = {sizes} where name = 'token_bytes'")
+        if not dropped:
             _stamp(db, embedder_id, ())
     return dropped
 
