@@ -175,12 +175,15 @@ def test_each_damage_is_found_by_the_look_for_it(made: Made, damage: str, look: 
 
 def test_signs_that_do_not_go_with_the_codes_are_found_though_the_sum_is_right(made: Made) -> None:
     row = made.fake.row(input_of("ant bee 4"))
-    from holdfast.index.vectors.codes import checksum
+    from holdfast.index.vectors.codes import checksum, own_crc, seed
 
     bad = bytes(len(row.bits))
     crc = checksum(row.input, row.code, bad, row.tokens)
+    live = made.index.vectors.live()
+    assert live is not None
+    own = own_crc(seed(live.identity), row.input, row.code, bad)
     made.index._writer.connection(grows=True).execute(
-        "update vector set bits = ?, crc = ? where input = ?", (bad, crc, row.input)
+        "update vector set bits = ?, crc = ?, own_crc = ? where input = ?", (bad, crc, own, row.input)
     )
     assert ["has other signs" in text for text in made.flaws()["vectors"]] == [True]
 

@@ -151,7 +151,8 @@ def test_every_note_is_found_afterwards_without_a_command(
             assert next(h for h in answer.hits if h.path.endswith(f"n{n:04d}.md")).via[0] == "keyword"
             assert answer.receipt.in_scope.notes == NOTES
             assert not answer.receipt.degraded
-        if damage is not flipped:  # of which some hit what no answer and no sync reads; the audit comes round to them
+        # Some of what these do hits what no answer and no sync reads: a later audit comes round to it, or a repair.
+        if damage is not flipped and not (damage is swapped_database and is_open):
             assert vault.check(deep=True, vectors=False).ok
         assert index_of(vault).counts().notes == NOTES
     finally:

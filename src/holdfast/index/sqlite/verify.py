@@ -19,7 +19,7 @@ from holdfast.index.sqlite import vectors
 from holdfast.index.sqlite.db import first, prepare, rows, verify
 from holdfast.index.sqlite.verify_words import Places, check_words, unlisted
 from holdfast.index.sqlite.write import chunk_keys, note_row, owned_rows
-from holdfast.index.vectors.codes import VectorRow, bits_size
+from holdfast.index.vectors.codes import VectorRow, bits_size, seed
 from holdfast.index.vectors.scan import BLOCK_ROWS
 
 PAGE = 512
@@ -215,14 +215,15 @@ class SqliteProofs:
             live = vectors.live(db)
             out: dict[bytes, VectorRow] = {}
             sql = (
-                "select v.code, v.bits, t.data, v.crc from vector v left join token t on t.id = v.id "
+                "select v.code, v.bits, t.data, v.crc, v.own_crc from vector v left join token t on t.id = v.id "
                 "where v.embedder = ? and v.input = ?"
             )
             if live is None:
                 return out
+            start = seed(live[1])
             for input_ in set(inputs):
                 if (row := first(db, sql, (live[0], input_))) is not None:
-                    out[input_] = VectorRow(input_, row[0], row[1], row[2] or b"", row[3])
+                    out[input_] = vectors.as_row(start, input_, *row)
             return out
 
     def spoiled(self, row: VectorRow) -> str:
