@@ -1028,7 +1028,7 @@ class TestCost:
             plan = " ".join(row[3] for row in db.execute(f"explain query plan {sql}", (0,) * sql.count("?")))
             assert "SEARCH v" in plan, plan
             assert "vector_input" not in plan, plan
-        assert len(asked) == 3
+        assert len(asked) == 4
 
 
 class TestDamage:

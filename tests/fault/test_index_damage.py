@@ -292,7 +292,7 @@ def test_a_newer_index_is_left_alone_and_the_notes_answer(place: Place) -> None:
         raw = json.load(f)
     with open(manifest, "w") as f:
         json.dump(raw | {"schema": raw["schema"] + 1, "new": "thing"}, f)
-    before = {k: v for k, v in tree(place.state).items() if not k.endswith("job.lock")}
+    before = {k: v for k, v in tree(place.state).items() if not k.endswith(("job.lock", ".jsonl"))}
     done = place.cli("sync", "--json")
     assert done.returncode == 3
     assert json.loads(done.stderr)["error"]["kind"] == "IndexTooNew"
@@ -305,7 +305,7 @@ def test_a_newer_index_is_left_alone_and_the_notes_answer(place: Place) -> None:
     done = place.cli("recall", "tomatoes", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["hits"]
-    after = {k: v for k, v in tree(place.state).items() if not k.endswith("job.lock")}
+    after = {k: v for k, v in tree(place.state).items() if not k.endswith(("job.lock", ".jsonl"))}
     assert after == before
 
 
