@@ -80,7 +80,9 @@ def main(only: Sequence[str] = ()) -> None:
         print("\n".join([line(HEAD), line(["---"] * len(HEAD)), *(line(row) for row in found)]))
     if options.json:
         report = {"python": platform.python_version(), "system": platform.platform(), "quick": options.quick}
-        options.json.write_text(json.dumps({**report, "rows": [asdict(row) for row in found]}, indent=1, default=float) + "\n")
+        options.json.write_text(
+            json.dumps({**report, "rows": [asdict(row) for row in found]}, indent=1, default=float) + "\n"
+        )
     kept = [row.ok for row in found if row.ok is not None]
     print(f"{sum(kept)} of {len(kept)} promises kept", file=sys.stderr)
 

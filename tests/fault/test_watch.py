@@ -552,7 +552,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.fill(20)
     os.makedirs(place.state)
-    with mounted(place.state, "3m"), watching(place) as watch:
+    with mounted(place.state, "24m"), watching(place) as watch:
         filler = f"{place.state}/filler"
         fill_up(filler)
         rng = random.Random(3)
