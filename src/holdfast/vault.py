@@ -49,6 +49,8 @@ from holdfast.results import (
 
 OPEN_FILES = 8_192
 HEALTH_EVERY_S = 5.0
+AUDIT_EVERY_S, AUDITED = 60.0, 16
+"""A watch compares so many notes with what is kept of them, so often."""
 
 
 def raise_file_limit() -> None:
@@ -169,10 +171,14 @@ class Vault:
 
         `on_event` is called with everything that happens; see Watched. Raises VaultBusy if another watch is at work.
         """
+        from holdfast.engine.audit import audit
         from holdfast.engine.duties import Duty
         from holdfast.engine.watch import Watch
 
-        duties = [Duty("health", HEALTH_EVERY_S, lambda: write_health(self._ws))]
+        duties = [
+            Duty("health", HEALTH_EVERY_S, lambda: write_health(self._ws)),
+            Duty("audit", AUDIT_EVERY_S, lambda: audit(self._ws, AUDITED)),
+        ]
         Watch(self._ws, duties=duties, on_event=on_event).run(stop or threading.Event())
 
     def export_vectors(self, path: str | os.PathLike[str]) -> Carried:

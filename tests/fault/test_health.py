@@ -16,7 +16,7 @@ from holdfast import Vault
 from holdfast import vault as facade
 from holdfast.engine.status import HEALTH_FILE
 from holdfast.errors import DiskFull
-from tests.fault.vaults import Place
+from tests.fault.vaults import Place, index_of
 
 WITHIN_S = 10.0
 
@@ -83,3 +83,19 @@ def test_the_first_failure_of_a_sync_is_red_and_its_end_is_seen(place: Place, mo
     with place.open() as vault:
         vault.sync()
         assert vault.status().health == "ok"
+
+
+def test_a_watch_finds_and_heals_a_row_that_was_deleted_behind_its_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facade, "AUDIT_EVERY_S", 0.2)
+    monkeypatch.setattr(facade, "AUDITED", 100)
+    with place.open() as vault, watched(vault):
+        end = time.monotonic() + WITHIN_S
+        index = index_of(vault)
+        with index.writing() as db:
+            db.execute("delete from name where note = 3")
+        while time.monotonic() < end and not index_of(vault)._all("select 1 from name where note = 3"):
+            time.sleep(0.1)
+        assert index_of(vault)._all("select 1 from name where note = 3")
+        assert vault._ws.counters["audit_found"]

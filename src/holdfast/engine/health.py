@@ -64,7 +64,8 @@ def _reasons(f: Findings) -> Iterator[tuple[str, Reason]]:
         yield "failing", Reason("disk_low", message, "Free some space.")
     for name, error in f.jobs:
         rank = "degraded" if name in MILD_JOBS else "failing"
-        yield rank, Reason(f"job_{name}", f"The last {name} failed: {error}", f"Run `holdfast {name}`.")
+        verb = "check --deep" if name == "audit" else name
+        yield rank, Reason(f"job_{name}", f"The last {name} failed: {error}", f"Run `holdfast {verb}`.")
     yield from _files(f)
 
 
