@@ -15,7 +15,7 @@ from holdfast.engine import read as reading
 from holdfast.engine.carry import export, salvage
 from holdfast.engine.check import check
 from holdfast.engine.detached import Detached
-from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind
+from holdfast.engine.embed import Embedding, embed, embed_quietly, is_behind, want_vectors
 from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
 from holdfast.engine.memory import peak_rss_bytes
@@ -136,11 +136,14 @@ class Vault:
         done = sync(self._ws, options, progress)
         if done.stopped is not None:
             raise done.stopped
+        if not vectors:
+            want_vectors(self._ws, wanted=False)
         return self.embed_after(done, embedding) if vectors else done
 
     def embed_after(self, done: Synced, progress: Progress | None = None) -> Synced:
         """What `sync` does after reading the notes: embed what lacks a vector, and put that into its report `done`."""
         began_ns = self._ws.fs.monotonic_ns()
+        want_vectors(self._ws, wanted=True)
         made = embed_quietly(self._ws, progress)
         if made is None:
             return done

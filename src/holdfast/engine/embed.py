@@ -1,8 +1,7 @@
 """Give every chunk its vector: what lacks one, newest notes first, in small batches that are kept whatever happens.
 
 Texts are read from the notes again and must be those that the index knows; a vector is stored only for an input that
-a live chunk has (index/sqlite/vectors.py), and never made twice for equal inputs. A job that dies is continued by the
-next.
+a live chunk has (index/sqlite/vectors.py), and never made twice for equal inputs. The next job continues one that dies.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ BATCH_S = 1.0
 PLAIN = Input("holdfast", 0, 8, False, b"")
 """What every embedder can embed: who refuses that refuses everything."""
 
+UNWANTED = "no_vectors"
 PASSED = "embedded_seq"
 """At which change number all that could be embedded was, by which embedder, and how many notes were left."""
 
@@ -72,9 +72,9 @@ def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event
 
 def _standing(index: Index | None) -> Ready:
     """How many chunks have a vector that answers questions."""
-    live = index.vectors.live() if index is not None else None
     if index is None:
         return Ready(0, 0)
+    live = index.vectors.live()
     return Ready(index.vectors.ready(live.id) if live is not None else 0, index.counts().chunks)
 
 
@@ -296,9 +296,19 @@ def is_behind(ws: Workspace, vectors: Ready) -> bool:
         return False
 
 
+def want_vectors(ws: Workspace, *, wanted: bool) -> None:
+    """Keep whether vectors are to be made at all: who says `--no-vectors` is not overruled by the next question."""
+    try:
+        index = ws.index()
+        if index is not None and bool(index.meta(UNWANTED)) == wanted:
+            index.put_meta({UNWANTED: int(not wanted)})
+    except (IndexFault, ResourceFault) as e:
+        ws.count(f"embed_{e.kind}", e)
+
+
 def _is_behind(ws: Workspace) -> bool:
     index, embedder = ws.index(), ws.embedder()
-    if index is None or embedder is None:
+    if index is None or embedder is None or index.meta(UNWANTED):
         return False
     id_, live = index.vectors.find(embedder.identity), index.vectors.live()
     if live is not None and live.identity != embedder.identity:
