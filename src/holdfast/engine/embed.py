@@ -38,8 +38,7 @@ UNWANTED = "no_vectors"
 PASSED = "embedded_seq"
 """At which change number all that could be embedded was, by which embedder, and how many notes were left."""
 
-ORPHANS_KEPT = 1_000
-ORPHANS_SHARE = 0.5
+ORPHANS_KEPT, ORPHANS_SHARE = 1_000, 0.5
 
 
 def embed(ws: Workspace, progress: Progress | None = None, stop: threading.Event | None = None) -> Embedded:
