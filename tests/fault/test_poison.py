@@ -195,7 +195,7 @@ def isolating(place: Place, fs: FileSystem | None = None, config: Config = CONFI
     return vault
 
 
-MARKS = {"EXIT": "exit code 7", "ABORT": "signal 6", "LOOP": "more than 0.5 s", "FAIL": "ValueError", "EAT": "MiB"}
+MARKS = {"EXIT": "exit code 7", "ABORT": "signal 6", "LOOP": "more than 3 s", "FAIL": "ValueError", "EAT": "MiB"}
 
 
 def test_others_are_there_before_a_bad_note_is_waited_for(
@@ -204,7 +204,8 @@ def test_others_are_there_before_a_bad_note_is_waited_for(
     """Row 55: no bad note delays another: when its own time begins, all others are committed, removals too."""
     monkeypatch.setattr(apart, "PATIENCE_S", 0.2)
     place.put("gone.md", "# Gone\n")
-    config = Config(**{**plain(CONFIGURED), "slot_bytes": 400 << 20})
+    # Time enough to eat all memory, on a busy machine too.
+    config = Config(**{**plain(CONFIGURED), "slot_bytes": 400 << 20, "note_timeout_s": 3.0})
     with isolating(place, config=config) as vault:
         vault.sync()
         os.unlink(f"{place.root}/gone.md")
@@ -377,7 +378,7 @@ def test_many_parked_notes_do_not_slow_a_sync_without_changes(place: Place, pois
         for n in range(1_000):
             key = sort_key(f"p{n % 10}/n{n}.md")
             tx.quarantine(key, "It was a test.", time.time_ns(), time.time_ns() + 10**15, b"x" * 16)
-    assert cost() < 1.6 * before
+    assert cost() < 2.5 * before
 
 
 # The journal dies with its process, at every step
