@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 
 from holdfast.engine.diff import is_note_key
 from holdfast.engine.times import rfc3339
+from holdfast.files.conflicts import conflict_of
 from holdfast.files.scan import Directory, Scan
 from holdfast.model import fold, show_path
 
@@ -19,7 +19,6 @@ SKEW_NS = 300 * 10**9
 
 DAY_NS = 86_400 * 10**9
 
-_CONFLICT = re.compile(r"\.sync-conflict-|\([^()]*\bconflicted copy\b[^()]*\)", re.I)
 _LINKS = {
     "symlink_broken": "It is a link to nothing.",
     "symlink_outside": "It is a link out of the vault, and is not followed.",
@@ -28,11 +27,6 @@ _LINKS = {
     "not_regular": "It is neither a file nor a folder, and is never opened.",
     "too_deep": "It lies in too many folders, and is not looked at.",
 }
-
-
-def is_conflict_copy(name: str) -> bool:
-    """Whether a tool that syncs folders gave a file this name because two machines had changed it."""
-    return _CONFLICT.search(name) is not None
 
 
 class Survey:
@@ -68,7 +62,7 @@ class Survey:
                 self._look_at_note(_shown(found.path, name), name, mtime_ns)
 
     def _look_at_note(self, path: str, name: str, mtime_ns: int) -> None:
-        if is_conflict_copy(name):
+        if conflict_of(name) is not None:
             words = "Another machine changed the same note; this copy of it was kept by the tool that syncs the folder."
             self._report("conflict_copy", path, words)
         if mtime_ns > self._now_ns + SKEW_NS or mtime_ns < DAY_NS:
