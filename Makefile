@@ -7,6 +7,9 @@ VENV ?= $(if $(filter undefined,$(CHOSEN)),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Tests that run at the same time. Many wait for processes and clocks: more than one to a core makes them slow, not quick.
+JOBS ?= 2
+
 SHARED ?= $(or $(HOLDFAST_SHARED),../shared)
 
 .PHONY: help demo test check bench fit fault all clean python
@@ -25,7 +28,7 @@ demo: $(VENV)/.ready
 	@sh tools/demo.sh '$(BIN)'
 
 test: $(VENV)/.ready-test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(VENV)/.ready-test
 	@$(BIN)/ruff check .
@@ -45,7 +48,7 @@ fit: $(VENV)/.ready-fit
 	$(BIN)/python tools/fit.py --vault "$$made/vault" --golden "$$made/golden-turn.jsonl" $(FIT)
 
 fault: $(VENV)/.ready-test
-	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests/fault tests/property
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fault tests/property
 
 all: test check fault bench
 

@@ -52,7 +52,9 @@ def test_it_tells_what_happens_and_ends_when_told(place: Place, number: signal.S
     assert [e["event"] for e in watch.told] == ["started", "change", "watching", "change", "ended"]
     first, last = watch.told[1], watch.told[3]
     assert (first["scan"], first["added"], first["mode"]) == ("first", 10, "events")
-    assert (last["scan"], last["added"], last["paths"]) == ("hinted", 1, ["d0/n0.sync-conflict-20240131-101112.md"])
+    # What comes right behind the folders' being watched is found by a scan, which names no paths.
+    by_hint, by_scan = ("hinted", 1, ["d0/n0.sync-conflict-20240131-101112.md"]), ("full", 1, [])
+    assert (last["scan"], last["added"], last["paths"]) in (by_hint, by_scan)
     assert last["remarks"][0]["of"] == "d0/n0.md"
 
 

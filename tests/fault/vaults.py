@@ -19,7 +19,7 @@ from holdfast.index.sqlite.store import SqliteIndex
 from holdfast.results import Answer
 from tests.dump import differences, dump
 
-CONFIG = Config(background=False, lock_wait_s=2.0, look_ms=10_000, embedder="none")
+CONFIG = Config(background=False, lock_wait_s=2.0, look_ms=10_000, scan_s=60.0, embedder="none")
 QUESTIONS = (
     "tomatoes",
     "water garden",

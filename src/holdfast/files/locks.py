@@ -16,6 +16,7 @@ from holdfast.errors import VaultBusy
 from holdfast.files.fs import FileSystem
 
 _PROBES = 3
+_PROBES_UNSIGNED = 40
 _PROBE_S = 0.002
 _POLL_S = 0.05
 _TEXT_BYTES = 4096
@@ -65,14 +66,16 @@ class JobLock:
         assert self._fd is None, "the lock is held already"
         fd = self._fs.open_lock(self._path)
         try:
-            # Who asks for the holder has the file locked for a moment; that must not look like a job.
-            for probe in range(_PROBES):
+            # Who asks for the holder has the file locked for a moment, longer where the machine is busy; that must
+            # not look like a job. A job has signed the file.
+            for probe in range(_PROBES_UNSIGNED):
                 if self._fs.flock(fd, exclusive=True):
                     self._sign(fd, verb)
                     self._fd, fd = fd, -1
                     return True
-                if probe + 1 < _PROBES:
-                    self._fs.sleep(_PROBE_S)
+                if probe + 1 >= _PROBES and self._read(fd) != Holder():
+                    return False
+                self._fs.sleep(_PROBE_S)
             return False
         finally:
             if fd >= 0:
