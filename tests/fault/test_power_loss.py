@@ -112,6 +112,6 @@ def test_the_disk_loses_what_was_not_synced_and_keeps_the_rest(tmp_path: Path) -
     assert any(body not in (b"old", b"new" * 1000) for body in seen), "a replaced file whose bytes were not synced"
     into = tmp_path / "none"
     into.mkdir()
-    first = [n for n, s in enumerate(disk.steps) if s == Step("names")][0] + 1
+    first = next(n for n, s in enumerate(disk.steps) if s == Step("names")) + 1
     disk.after_loss(first, random.Random(1), str(into), 0.0)
     assert (into / "kept").read_bytes() == b"old"

@@ -7,13 +7,16 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.errors import VaultBusy
-from tests.fault.vaults import Place, assert_equals_a_rebuild, environment, index_of, repository
+from tests.fault.faulty_fs import Fault, FaultyFS
+from tests.fault.vaults import CONFIG, Place, assert_equals_a_rebuild, environment, index_of, repository
+from tests.fault.watches import until
 
 PROCESSES = 8
 
@@ -128,6 +131,22 @@ def test_readers_see_one_generation_while_rebuilds_go_on(place: Place) -> None:
     assert {notes for _, notes, _ in seen} == {120}
     assert {g for g, _, _ in seen} <= set(range(1, last + 1))
     assert len({g for g, _, _ in seen}) > 1
+
+
+def test_a_question_beside_the_first_sync_waits_for_its_first_notes(place: Place) -> None:
+    """It reads no note itself, which would take it longer and slow the sync down; and it says how far that is."""
+    place.fill(300)
+    reads = FaultyFS(Fault(call="open_read", path=".md", times=None, sleep_s=0.02))
+    with place.open(reads, replace(CONFIG, batch_notes=20)) as slow, place.open(own := FaultyFS()) as asker:
+        sync = threading.Thread(target=slow.sync)
+        sync.start()
+        until(asker._ws.job_holder)
+        said = asker.recall("tomatoes", sync=False)
+        sync.join()
+        assert {hit.via for hit in said.hits} == {("keyword",)}
+        assert any("the index is being built (pid" in remark for remark in said.receipt.degraded)
+        assert not [where for call, where in own.trail if call == "open_read" and where.endswith(".md")][10:]
+        assert asker.recall("tomatoes", sync=False).receipt.degraded == ()
 
 
 def test_one_vault_object_serves_many_threads(place: Place) -> None:

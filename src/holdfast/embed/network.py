@@ -55,7 +55,8 @@ class Network:
     model with outputs of these names and `token_scale` in its metadata.
     """
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, folder: str, threads: int = 1) -> None:
+        """`threads` are those of one run."""
         # From 1.29 on, onnxruntime reports to its makers unless it is told not to before it is loaded.
         # Test: e2e/test_silence.py.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -16,12 +16,17 @@ from holdfast.engine.passes import STOPPED
 from holdfast.engine.sync import scan_into
 from holdfast.engine.workspace import LEFT_ALONE, Workspace
 from holdfast.errors import HoldfastError, IndexTooNew, ResourceFault
+from holdfast.files.locks import Holder
 from holdfast.files.scan import Directory, scan
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
 
 COUNTED_S = 10
+FIRST_BATCH_S = 1.0
+"""How long a question waits for the first notes of an index that another process has begun to build. Reading all notes
+a second time beside it would take longer, and slow that one down."""
+POLL_S = 0.02
 
 
 def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[Index, str]:
@@ -32,13 +37,14 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
     """
     rebuild = ws.is_writable
     try:
-        index = ws.index()
+        index, holder = ws.index(), None
+        if index is None or not index.meta("full"):
+            index, holder = _first_batch(ws, index)
         if index is not None and index.meta("full"):
             return index, "keyword"
         if index is not None and (stopped := str(index.meta(STOPPED) or "")):
             degraded.append(_partial(index, stopped))
             return index, "keyword"
-        holder = ws.job_holder()
         if index is not None and holder is not None and (notes := index.counts().notes):
             total = stopgap.notes_there(notes)
             degraded.append(f"the index is being built (pid {holder.pid}): {notes:,} of {total} notes were searched")
@@ -51,6 +57,21 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
             reason, rebuild = f"{e.message} {LEFT_ALONE}".rstrip("."), False
     degraded.append(f"{reason}; the notes were searched instead")
     return stopgap.index(degraded, rebuild=rebuild), "scan"
+
+
+def _first_batch(ws: Workspace, index: Index | None) -> tuple[Index | None, Holder | None]:
+    """The index that another process is filling, as soon as it has notes, and that process; waits for it a moment."""
+    until_ns = ws.fs.monotonic_ns() + int(FIRST_BATCH_S * 1e9)
+    while (holder := ws.job_holder()) is not None and not _has_notes(index):
+        if ws.fs.monotonic_ns() >= until_ns:
+            break
+        ws.fs.sleep(POLL_S)
+        index = ws.index()
+    return index, holder
+
+
+def _has_notes(index: Index | None) -> bool:
+    return index is not None and bool(index.counts().notes or index.meta("full"))
 
 
 def _partial(index: Index, stopped: str) -> str:
