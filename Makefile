@@ -12,13 +12,15 @@ JOBS ?= 2
 
 SHARED ?= $(or $(HOLDFAST_SHARED),../shared)
 
-.PHONY: help demo test check bench fit fault all clean python
+.PHONY: help demo test check bench fit fault fuzz soak all clean python
 
 help:
 	@echo 'make demo    set up, then sync the sample vault and ask it three questions'
 	@echo 'make test    all tests'
 	@echo 'make check   lint, format, types, layers'
 	@echo 'make fault   fault and property tests, with many more examples'
+	@echo 'make fuzz    fuzz each parser for a while (FUZZ_S=60 seconds each)'
+	@echo 'make soak    an hour of everything at once, and the growth report in its size (SOAK_MIN=60 minutes)'
 	@echo 'make bench   measure what docs/promises.md states'
 	@echo 'make fit     fit the second look anew, cross-validated first (FIT=--cv writes nothing)'
 	@echo 'make all     test, check, fault, bench'
@@ -49,6 +51,18 @@ fit: $(VENV)/.ready-fit
 
 fault: $(VENV)/.ready-test
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/fault tests/property
+
+# Guided by coverage where atheris has a wheel for this Python (3.12 has: make fuzz PYTHON=python3.12).
+FUZZ_S ?= 60
+
+fuzz: $(VENV)/.ready-test
+	@$(PIP) --only-binary=:all: atheris 2>/dev/null || true
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
+
+SOAK_MIN ?= 60
+
+soak: $(VENV)/.ready-test
+	@$(BIN)/python -m tests.soak --minutes $(SOAK_MIN)
 
 all: test check fault bench
 

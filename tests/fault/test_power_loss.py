@@ -10,8 +10,10 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from holdfast.index.sqlite import vector_store
@@ -53,7 +55,8 @@ def live(place: Place, disk: Disk) -> None:
         os.unlink(f"{place.root}/{name(3)}")
         place.put("d9/late.md", "# Late\n\ndamsons\n")
         vault.sync()
-        index_of(vault)._db.execute("delete from chunk where note = 2")  # type: ignore[attr-defined]
+        with closing(apsw.Connection(index_of(vault).path)) as db:
+            db.execute("delete from chunk where note = 2")
         vault.repair()
         vault.prune()
         vault.sync(checksum=True)

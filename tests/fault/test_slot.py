@@ -236,5 +236,5 @@ def test_no_descriptor_and_no_process_is_left_behind(own: Slot) -> None:
     read(own, b"# Good\n")
     assert sorted(os.listdir("/proc/self/fd")) == before
     own.close()
-    assert len(os.listdir("/proc/self/fd")) == len(before) - 2
+    assert len(os.listdir("/proc/self/fd")) == len(before) - 3
     assert children() <= others, "no zombie, and no child at all"

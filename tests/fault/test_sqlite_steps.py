@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -92,13 +93,13 @@ class Stage:
             shutil.copytree(self.kept, self.place.state)
 
     def run(self) -> None:
-        vault = use(self.place.open(), FakeEmbedder())
         try:
-            self.job(vault)
-        finally:
+            with use(self.place.open(), FakeEmbedder()) as vault:
+                self.job(vault)
+        except apsw.Error as e:
             # SQLite lets a failed checkpoint at its end be; apsw raises what was raised in the VFS.
-            with suppress(apsw.Error):
-                vault.close()
+            if "close" not in [frame.name for frame in traceback.extract_tb(e.__traceback__)]:
+                raise
 
     def is_mended(self, at: object) -> None:
         """What is there answers or says why not; one sync makes it whole."""
@@ -152,9 +153,9 @@ def test_each_call_fails(stage: Stage, how: str, times: int | None) -> None:
     struck = 0
     for at in points(stage, f"{how}{times}"):
         stage.reset()
-        with failing(how, at, times) as vfs:  # type: ignore[arg-type]
-            with suppress(HoldfastError):  # an error of ours, which says what to do, or none
-                stage.run()
+        # An error of ours, which says what to do, or none.
+        with failing(how, at, times) as vfs, suppress(HoldfastError):  # type: ignore[arg-type]
+            stage.run()
         struck += vfs.calls >= at
         stage.is_mended((how, times, at))
     assert struck, "a call was met"

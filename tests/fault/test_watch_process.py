@@ -153,6 +153,21 @@ def test_a_watch_that_was_stopped_finds_what_happened_meanwhile(place: Place, mo
         assert watch.end() == (0, "")
 
 
+@pytest.mark.parametrize("mark", ["EXIT", "SEGV", "FAIL"])
+def test_a_note_that_kills_its_parser_does_not_end_it(place: Place, monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    """Fault 55 in a program that stays: what is written while it runs is parsed in another process."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    with Process(place, **QUIET) as watch:
+        watch.wait_for("watching")
+        place.put("d0/bad.md", f"# Bad\n\nPOISON-{mark}\n")
+        place.put("d0/good.md", "# Quinces\n")
+        until(lambda: finds(place, "quinces"))
+        until(lambda: json.loads(place.cli("status", "--json").stdout)["quarantined"]["count"] == 1)
+        assert watch.child.poll() is None
+        watch.send(signal.SIGTERM)
+        assert watch.end() == (0, "")
+
+
 def test_the_limit_of_watches(place: Place) -> None:
     """Fault 47: told once, then the vault is polled."""
     unshare = ["unshare", "-Ur", "sh", "-c", 'echo 3 >/proc/sys/user/max_inotify_watches && exec "$@"', "sh"]

@@ -117,7 +117,7 @@ def test_asking_who_holds_it_does_not_look_like_holding_it(path: str) -> None:
 def test_a_held_lock_with_empty_or_foreign_words_is_still_held(path: str) -> None:
     fd = FS.open_lock(path)
     assert FS.flock(fd, exclusive=True)
-    for words in (b"", b"[]", b"\xff", b'{"pid": "x"}'):
+    for words in (b"", b"[]", b"\xff", b'{"pid": "x"}', b"[" * 4_000):
         os.pwrite(fd, words, 0)
         assert JobLock(FS, path).holder() == Holder()
         os.ftruncate(fd, 0)

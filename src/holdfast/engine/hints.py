@@ -101,7 +101,7 @@ def _read(fs: FileSystem, path: str) -> tuple[list[str], bool]:
     try:
         found = json.loads(fs.read_all(fd, BYTES))
         return [str(x) for x in found], isinstance(found, list)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return [], False
     finally:
         fs.close(fd)

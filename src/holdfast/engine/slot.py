@@ -34,7 +34,8 @@ BLOCK = 1 << 18
 
 # -P keeps the current directory off the path: a vault may hold a `yaml.py`. Where this package was found goes last.
 _START = (
-    "import sys; sys.path.append(sys.argv[1]); from holdfast.engine.slot_child import serve; serve(int(sys.argv[2]))"
+    "import sys; sys.path.append(sys.argv[1]); from holdfast.engine.slot_child import serve; "
+    "serve(int(sys.argv[2]), int(sys.argv[3]))"
 )
 
 
@@ -81,6 +82,17 @@ class Slots:
             with self._guard:
                 self._idle.append(slot)
 
+    def warm(self) -> None:
+        """Start a process before it is needed. Raises UnavailableError."""
+        slot = Slot(self._memory_bytes)
+        try:
+            slot.start()
+        except UnavailableError:
+            self._rest_until_s = time.monotonic() + REST_S
+            raise
+        with self._guard:
+            self._idle.append(slot)
+
     def close(self) -> None:
         """End the processes that are idle, and let the next one be tried at once."""
         with self._guard:
@@ -97,11 +109,16 @@ class Slot:
         self._memory_bytes = memory_bytes
         self._child: subprocess.Popen[bytes] | None = None
         self._end: Any = None
+        self._held = -1
 
     @property
     def pid(self) -> int | None:
         """Of the process, None while there is none."""
         return self._child.pid if self._child is not None else None
+
+    def start(self) -> None:
+        """Start the process, if there is none. Raises UnavailableError."""
+        self._started()
 
     def read(self, data: bytes, path: str, chunk_tokens: int, digest: bytes, limit_s: float) -> tuple[NoteRecord, str]:
         """What engine.record.read_record says of the note, within `limit_s`.
@@ -143,8 +160,10 @@ class Slot:
             raise UnavailableError("there are no processes of this kind here")
         # The folder in which this package lies: of `src/holdfast/engine/slot.py`, `src`.
         where = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        command = [sys.executable, "-P", "-c", _START, where, str(self._memory_bytes)]
+        leash = held = -1
         try:
+            leash, held = os.pipe()
+            command = [sys.executable, "-P", "-c", _START, where, str(self._memory_bytes), str(leash)]
             child = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.PIPE,
@@ -152,13 +171,19 @@ class Slot:
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
                 start_new_session=True,  # ^C in a terminal is for the command, which then ends the slot
-                close_fds=True,
+                pass_fds=(leash,),
             )
         except (OSError, ValueError, subprocess.SubprocessError) as e:
+            if held >= 0:
+                os.close(held)
             raise UnavailableError(str(e)) from e
+        finally:
+            if leash >= 0:
+                os.close(leash)
         self._child = child
         # Whoever forgets to close: the process ends with this object, and leaves no zombie.
-        self._end = weakref.finalize(self, _end, child)
+        self._held = held
+        self._end = weakref.finalize(self, _end, child, held)
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
@@ -179,17 +204,18 @@ class Slot:
         if child is None:
             return 0
         self._end.detach()
-        return _end(child, patience_s)
+        return _end(child, self._held, patience_s)
 
 
-def _end(child: subprocess.Popen[bytes], patience_s: float = 0.0) -> int:
-    """Wait for the process to end by itself within `patience_s`, else kill it; its exit code."""
+def _end(child: subprocess.Popen[bytes], held: int, patience_s: float = 0.0) -> int:
+    """Wait for the process to end by itself within `patience_s`, else kill it; its exit code. `held` is its leash."""
     try:
         return child.wait(patience_s)
     except subprocess.TimeoutExpired:
         child.kill()
         return child.wait()
     finally:
+        os.close(held)
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()

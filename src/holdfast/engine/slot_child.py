@@ -1,8 +1,9 @@
 """What runs in the slot: a process that parses one note after the other and does nothing else.
 
 It reads requests from its input and writes replies to its output, both length-prefixed pickles between two ends that
-are ours. It ends when its input does, also in the middle of a note: the kernel says so by SIGIO, whose default is
-death; and by SIGALRM a while after a note's time, should nobody be left to end it. It loads neither numpy nor SQLite.
+are ours. It ends when its input does; in the middle of a note when its leash does, a pipe of which the other end is
+held by who started it: the kernel says so by SIGIO, whose default is death; and by SIGALRM a while after a note's time,
+should nobody be left to end it. It loads neither numpy nor SQLite.
 Test: tests/fault/test_slot.py.
 """
 
@@ -63,13 +64,14 @@ def in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:WORDS_CHARS]
 
 
-def serve(memory_bytes: int) -> None:
+def serve(memory_bytes: int, leash: int = -1) -> None:
     """Answer requests until there are no more; never returns."""
     source, sink = os.fdopen(os.dup(0), "rb"), os.dup(1)
     # Whatever else writes to the output would be taken for a reply.
     os.dup2(2, 1)
     _limit(memory_bytes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with(leash)
     try:
         # What is loaded late is loaded now, within the limit: if that is too low, it is no note's fault.
         read_record(b"- [a] [[b]] \xc3\xa4\n", "a.md", 250, b"")
@@ -84,7 +86,6 @@ def _answer(source: BinaryIO, sink: int) -> None:
     while (request := _receive(source)) is not None:
         data, path, chunk_tokens, digest, limit_s = request
         signal.setitimer(signal.ITIMER_REAL, limit_s + GRACE_S)
-        _die_with_input(source, is_on=True)
         try:
             reply: tuple[Any, ...] = pack(*read_record(data, path, chunk_tokens, digest))
             body = pickle.dumps(reply, 5)
@@ -93,7 +94,6 @@ def _answer(source: BinaryIO, sink: int) -> None:
         except Exception as e:  # noqa: BLE001 - whatever a note does to the parser: it is counted by who asked
             body = pickle.dumps((FAILED, in_words(e)), 5)
         reply = request = data = None  # type: ignore[assignment]
-        _die_with_input(source, is_on=False)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(sink, body)
 
@@ -110,23 +110,26 @@ def _limit(memory_bytes: int) -> None:
             pass  # a system without this limit: then the machine's own must do
 
 
-def _die_with_input(source: BinaryIO, *, is_on: bool) -> None:
-    """Let the end of the input end this process while it is busy: whoever asked is gone. Nothing else comes then."""
+def _die_with(leash: int) -> None:
+    """Let the end of the leash end this process, also while it is busy: whoever asked is gone.
+
+    It is a pipe of its own because nothing else ever comes through it: of a request the kernel may tell late, after it
+    was read, when the process is at the note. Three of 5,000 notes of a watch on two busy cores died of that
+    (fault/test_watch_process.py::test_a_watch_that_was_stopped_finds_what_happened_meanwhile).
+    """
     import fcntl
 
-    fd = source.fileno()
+    if leash < 0:
+        return
     try:
-        flags = fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC
-        if is_on:
-            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags | (os.O_ASYNC if is_on else 0))
+        fcntl.fcntl(leash, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
     except (OSError, AttributeError):
-        return  # no such thing here: the alarm does it, later
-    if is_on:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
-            os._exit(0)  # it ended before
+        return  # no such thing here: the end of the input does it, or the alarm, later
+    poll = select.poll()
+    poll.register(leash, select.POLLIN)
+    if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
+        os._exit(0)  # it ended before
 
 
 def _receive(source: BinaryIO) -> Any:

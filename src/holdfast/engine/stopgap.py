@@ -9,24 +9,23 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 
 from holdfast.engine.detached import Detached
 from holdfast.engine.diff import is_note_key
 from holdfast.engine.passes import STOPPED
 from holdfast.engine.sync import scan_into
 from holdfast.engine.workspace import LEFT_ALONE, Workspace
-from holdfast.errors import HoldfastError, IndexTooNew, ResourceFault
-from holdfast.files.locks import Holder
+from holdfast.errors import HoldfastError, IndexFault, IndexTooNew, ResourceFault
 from holdfast.files.scan import Directory, scan
 from holdfast.index.base import Index
 from holdfast.index.sqlite.db import decoding
 from holdfast.index.sqlite.store import SqliteIndex
 
 COUNTED_S = 10
-FIRST_BATCH_S = 1.0
-"""How long a question waits for the first notes of an index that another process has begun to build. Reading all notes
-a second time beside it would take longer, and slow that one down."""
-POLL_S = 0.02
+STEP_MS = 1_000
+"""How long the notes are read before it is looked whether another process has begun to build the real index. Where the
+notes take longer, reading them all beside it would slow both down."""
 
 
 def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[Index, str]:
@@ -37,41 +36,47 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
     """
     rebuild = ws.is_writable
     try:
-        index, holder = ws.index(), None
-        if index is None or not index.meta("full"):
-            index, holder = _first_batch(ws, index)
+        index = ws.index()
         if index is not None and index.meta("full"):
             return index, "keyword"
         if index is not None and (stopped := str(index.meta(STOPPED) or "")):
             degraded.append(_partial(index, stopped))
             return index, "keyword"
-        if index is not None and holder is not None and (notes := index.counts().notes):
-            total = stopgap.notes_there(notes)
-            degraded.append(f"the index is being built (pid {holder.pid}): {notes:,} of {total} notes were searched")
-            return index, "keyword"
+        if (filled := _filled(ws, stopgap, degraded)) is not None:
+            return filled, "keyword"
         reason = "the index is not built yet"
     except HoldfastError as e:
         ws.count(f"index_{e.kind}", e)
         reason, rebuild = e.message.rstrip("."), rebuild and not isinstance(e, IndexTooNew)
         if not (ws.config.self_heal or ws.generations.is_outdated() or isinstance(e, ResourceFault)):
             reason, rebuild = f"{e.message} {LEFT_ALONE}".rstrip("."), False
-    degraded.append(f"{reason}; the notes were searched instead")
-    return stopgap.index(degraded, rebuild=rebuild), "scan"
+    said, of_other = [f"{reason}; the notes were searched instead"], list[str]()
+    others: list[Index] = []
+
+    def is_filled_by_another() -> bool:
+        others.extend(i for i in [_filled(ws, stopgap, of_other)] if i is not None)
+        return bool(others)
+
+    own = stopgap.index(said, rebuild=rebuild, until=is_filled_by_another)
+    degraded += of_other if others else said
+    return (others[0], "keyword") if others else (own, "scan")
 
 
-def _first_batch(ws: Workspace, index: Index | None) -> tuple[Index | None, Holder | None]:
-    """The index that another process is filling, as soon as it has notes, and that process; waits for it a moment."""
-    until_ns = ws.fs.monotonic_ns() + int(FIRST_BATCH_S * 1e9)
-    while (holder := ws.job_holder()) is not None and not _has_notes(index):
-        if ws.fs.monotonic_ns() >= until_ns:
-            break
-        ws.fs.sleep(POLL_S)
+def _filled(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> Index | None:
+    """The published index where it is whole, or has notes and another process is filling it; what it lacks is said."""
+    holder = ws.job_holder()
+    try:
         index = ws.index()
-    return index, holder
-
-
-def _has_notes(index: Index | None) -> bool:
-    return index is not None and bool(index.counts().notes or index.meta("full"))
+        if index is None or not (notes := index.counts().notes):
+            return None
+        if not index.meta("full"):
+            if holder is None:
+                return None
+            total = stopgap.notes_there(notes)
+            degraded.append(f"the index is being built (pid {holder.pid}): {notes:,} of {total} notes were searched")
+        return index
+    except (IndexFault, ResourceFault):
+        return None  # counted where it is met first
 
 
 def _partial(index: Index, stopped: str) -> str:
@@ -87,7 +92,7 @@ class Stopgap:
 
     def __init__(self, ws: Workspace, detached: Detached) -> None:
         self._ws, self._detached = ws, detached
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._index: SqliteIndex | None = None
         self.behind: int | None = None
         self._there: int | None = None
@@ -107,15 +112,21 @@ class Stopgap:
                 self._there, self._counted_ns = None if walk.incomplete else count, now_ns
             return "all" if self._there is None else f"{max(self._there, least):,}"
 
-    def index(self, degraded: list[str], *, rebuild: bool = True) -> Index:
+    def index(self, degraded: list[str], *, rebuild: bool = True, until: Callable[[], bool] = lambda: False) -> Index:
         """The index in memory, as far as the notes could be read within the deadline; `degraded` gets the words.
 
-        `rebuild` starts a sync in the background, which is of no use where the index is to be left alone.
+        `rebuild` starts a sync in the background, which is of no use where the index is to be left alone. Once
+        `until` holds no more notes are read: there is something better to ask.
         """
         with self._guard:
             if self._index is None:
                 self._index = SqliteIndex.in_memory()
-            done = scan_into(self._ws, self._index, int(self._ws.config.scan_s * 1000))
+            left_ms = int(self._ws.config.scan_s * 1000)
+            done = scan_into(self._ws, self._index, min(STEP_MS, left_ms))
+            while done.behind != 0 and (left_ms := left_ms - STEP_MS) > 0:
+                if until():
+                    return self._index
+                done = scan_into(self._ws, self._index, min(STEP_MS, left_ms))
             self.behind = done.behind
             index = self._index
         if done.behind is None or done.behind:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from holdfast.engine.duties import Duties, Duty
 from holdfast.engine.embed import Embedding
 from holdfast.engine.passes import Options
+from holdfast.engine.slot import UnavailableError
 from holdfast.engine.sync import sync
 from holdfast.engine.times import rfc3339
 from holdfast.engine.workspace import Workspace
@@ -104,6 +105,8 @@ class Watch:
                 pass
             finally:
                 self._notices.close()
+                self._ws.isolates = False
+                self._ws.slots.close()
                 duties.stop()
                 if self._embedding is not None:
                     self._embedding.stop()
@@ -187,6 +190,7 @@ class Watch:
             self._must_scan = True
             self._dirty |= dirty
             raise
+        self._isolate()
         self._scanned_ns = self._clock()
         if done.scan.kind != "first":  # that one says nothing about the next
             self._took_ns = int(done.scan.seconds * S)
@@ -214,6 +218,18 @@ class Watch:
         """Called by a sync after each batch: what is in stays in, so it may end here."""
         if self._stop.is_set():
             raise _Stopped
+
+    def _isolate(self) -> None:
+        """From the first scan on notes are parsed apart, so that none of them ends this program, which is to stay.
+
+        The process for that is started now: a scan that waited for it would look like a slow one.
+        """
+        if not self._ws.isolates:
+            self._ws.isolates = True
+            try:
+                self._ws.slots.warm()
+            except UnavailableError:
+                self._ws.count("slot_unavailable")
 
     def _interval_ns(self) -> int:
         longest = max(int(self._config.watch_scan_s * S), SCANS_OF_TIME * self._took_ns)

@@ -133,5 +133,5 @@ class JobLock:
         try:
             told = json.loads(self._fs.pread(fd, _TEXT_BYTES, 0))
             return Holder(int(told["pid"]), str(told["since"]), str(told["verb"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return Holder()

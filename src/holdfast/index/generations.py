@@ -196,7 +196,7 @@ class Generations:
         try:
             evidence |= json.loads(self.fs.read_all(fd))
             stamp = f"{int(evidence['at_ns']):020d}"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             stamp = self._quarantine.stamp()  # its own words are damaged; it goes all the same
             evidence["at_ns"] = int(stamp)
         finally:

@@ -58,6 +58,8 @@ class SqliteIndex:
             self._db = connect(path, alone=alone)
             try:
                 verify(self._db, path, database_id)
+                # Questions come from anybody; whatever they are, this connection writes nothing.
+                self._db.pragma("query_only", 1)
             except BaseException:
                 self._db.close()
                 raise
