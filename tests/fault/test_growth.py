@@ -21,7 +21,7 @@ def test_an_index_forgets_its_history(tmp_path: Path) -> None:
 
 
 def test_nothing_that_fails_makes_it_grow_over_its_bound(tmp_path: Path) -> None:
-    found = broken(Churn(Place(tmp_path), MIB, 2 * EDITS, index_bytes=8 << 20))
+    found = broken(Churn(Place(tmp_path), MIB, EDITS, index_bytes=8 << 20))
     assert found["refused"], "the reader that pins an old state stopped the writers"
 
 

@@ -120,7 +120,7 @@ def broken(churn: Churn) -> dict[str, Any]:
     with churn.place.open(config=churn.config) as vault:
         vault.sync()
         bound, database = _bound(vault), vault._ws.index().path  # type: ignore[union-attr]
-        refused, seen_s = 0, None
+        refused, seen_s, at_first = 0, None, _status(churn)
         with _pinned(database) as unpin, _no_maintenance(), sampled(vault._ws.directory) as sampler:
             for paths in churn.rounds():
                 try:
@@ -138,7 +138,8 @@ def broken(churn: Churn) -> dict[str, Any]:
     with churn.place.open(config=churn.config) as vault:
         vault.sync()
     assert_equals_a_rebuild(churn.place)
-    assert _status(churn) == "ok"
+    assert at_first in ("ok", "degraded")  # the latter where few files may be open, which is said
+    assert _status(churn) == at_first
     if refused:
         assert seen_s is not None
         assert seen_s <= HEALTH_S, f"health was not ok only after {seen_s} s"
