@@ -13,25 +13,30 @@ import os
 import shutil
 import tempfile
 import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from holdfast import Config, Vault
+from holdfast.engine.check import REPAIRED
 from holdfast.engine.question import make_question
 from holdfast.engine.record import read_note
 from holdfast.engine.sync import scan_into
-from holdfast.errors import HoldfastError, PathNotAllowed
+from holdfast.errors import HoldfastError, PathNotAllowed, ResourceFault
 from holdfast.files.fs import FileSystem
 from holdfast.model import key_path, show_path
 from holdfast.results import Answer
 from holdfast.text.query import parse_query
 from tests.dump import differences, dump
 from tests.fake_embedder import FakeEmbedder, assert_vectors_are_true, stored_rows, use
-from tests.fault.faulty_fs import Fault, Killed
+from tests.fault.faulty_fs import Fault, FaultyFS, Killed
 from tests.fault.mortal_fs import Mortal
 from tests.memory_index import MemoryIndex, rank_all
 
@@ -89,6 +94,48 @@ bodies = st.builds(
 )
 numbers = st.integers(0, 1_000)
 errors = st.sampled_from([errno.EIO, errno.EACCES, errno.ENOSPC, errno.EMFILE])
+
+
+def _cut(directory: str, database: str, at: int) -> None:
+    os.truncate(database, os.path.getsize(database) * at // 1_001)
+
+
+def _flip(directory: str, database: str, at: int) -> None:
+    with open(database, "r+b") as f:
+        place = os.path.getsize(database) * at // 1_001
+        f.seek(place)
+        byte = f.read(1)[0]
+        f.seek(place)
+        f.write(bytes([byte ^ (1 << at % 8)]))
+
+
+def _lose_rows(directory: str, database: str, at: int) -> None:
+    table, column = [("chunk", "note"), ("note", "id"), ("vector", "id"), ("link", "note"), ("file", "id")][at % 5]
+    with closing(apsw.Connection(database)) as db:
+        db.execute(f"delete from {table} where {column} % 2 = {at % 2}")
+
+
+DAMAGE: dict[str, Callable[[str, str, int], object]] = {
+    "cut": _cut,
+    "flip": _flip,
+    "rows": _lose_rows,
+    "no database": lambda directory, database, at: os.unlink(database),
+    "no manifest": lambda directory, database, at: os.unlink(f"{directory}/manifest.json"),
+    "nothing": lambda directory, database, at: shutil.rmtree(directory),
+}
+
+
+class LowDisk(FaultyFS):
+    """The disk has `free` bytes left, as far as one asks it."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__()
+        self._free = free
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        told = list(super().statvfs(path))
+        told[3] = told[4] = self._free // told[1]  # f_bfree, f_bavail, in blocks of f_frsize
+        return os.statvfs_result(told)
 
 
 class SyncMachine(RuleBasedStateMachine):
@@ -381,16 +428,17 @@ class SyncMachine(RuleBasedStateMachine):
         at=st.integers(1, 120),
         kill=st.booleans(),
         error=errors,
-        verb=st.sampled_from(["sync", "sync", "rebuild", "recall"]),
+        times=st.sampled_from([1, 1, None]),
+        verb=st.sampled_from(["sync", "sync", "rebuild", "recall", "prune", "repair"]),
     )
-    def fail(self, at: int, kill: bool, error: int, verb: str) -> None:
-        """A step of the system fails, or the process dies there."""
+    def fail(self, at: int, kill: bool, error: int, times: int | None, verb: str) -> None:
+        """A step of the system fails, once or from there on, or the process dies there."""
         assert self.vault is not None
         self.make_sure_there_is_something()
         self.notice()
         self.vault.close()
         self.vault = None
-        fs = Mortal(Fault(at=at, kill=kill, error=None if kill else error))
+        fs = Mortal(Fault(at=at, times=times, kill=kill, error=None if kill else error))
         vault = None
         try:
             vault = self.open(fs)
@@ -406,6 +454,62 @@ class SyncMachine(RuleBasedStateMachine):
             self.vault = None
             self.open()
         self.forgive(self.fake.last)
+
+    @rule(how=st.sampled_from(sorted(DAMAGE)), at=numbers)
+    def damage(self, how: str, at: int) -> None:
+        """Something happens to the index files. Questions are answered; a repair, if a sync does not see it, cures."""
+        assert self.vault is not None
+        self.make_sure_there_is_something()
+        self.vault.sync()
+        database = index_of(self.vault).path
+        directory = os.path.dirname(database)
+        self.vault.close()
+        DAMAGE[how](directory, database, at)
+        self.open()
+        answer = self.vault.recall("tomatoes", sync=False, budget=100_000)
+        self.check_texts(answer, is_fresh=False)
+        self.vault.repair()
+        # Vectors that are lost with the index are made again.
+        self.fake.encoded.clear()
+        self.vault.sync()
+        self.fake.encoded.clear()
+        self.check_index()
+        self.compare_with_a_rebuild()
+
+    @rule(days=st.sampled_from([-4_000, -1, 1, 4_000]))
+    def jump_in_time(self, days: int) -> None:
+        """The clock of the machine is wrong for a while."""
+        assert self.vault is not None
+        self.make_sure_there_is_something()
+        self.vault.close()
+        self.open(FaultyFS(clock_ns=time.time_ns() + days * 86_400 * 10**9))
+        self.sync()
+        self.reopen()
+        self.sync()
+
+    @rule(free=st.sampled_from([0, 1 << 20]))
+    def run_out_of_disk(self, free: int) -> None:
+        """The disk of the index is nearly full: the index stops, questions are answered, and it goes on later."""
+        assert self.vault is not None
+        self.make_sure_there_is_something()
+        self.vault.close()
+        vault = self.open(LowDisk(free))
+        with suppress(ResourceFault):
+            vault.sync()
+        self.check_texts(vault.recall("tomatoes", budget=100_000), is_fresh=False)
+        self.reopen()
+        self.forgive(self.fake.last)
+
+    @rule()
+    def prune(self) -> None:
+        """It changes no answer."""
+        assert self.vault is not None
+        self.sync()
+        before = dump(index_of(self.vault))
+        self.vault.prune()
+        assert dump(index_of(self.vault)) == before
+        self.check_index()
+        self.forgive([])
 
     def make_sure_there_is_something(self) -> None:
         """A vault without any file counts as missing (fault/test_absence.py)."""
@@ -442,6 +546,12 @@ class SyncMachine(RuleBasedStateMachine):
             answer, other = (v.recall(question, mode="vector", sync=False, budget=100_000) for v in (self.vault, fresh))
             assert [h.similarity for h in answer.hits] == pytest.approx([h.similarity for h in other.hits], abs=2e-4)
             self.check_texts(answer, is_fresh=True)
+
+    def check_index(self) -> None:
+        """Nothing is wrong with the index; notes that were set aside and links are what they are."""
+        assert self.vault is not None
+        found = self.vault.check(deep=True, vectors=False).findings
+        assert not [f for f in found if f.kind in REPAIRED], found
 
     def notice(self) -> None:
         """Remember every input that the files could give now."""
@@ -516,6 +626,8 @@ def shown(answer: Answer) -> Any:
     return answer.hits, r.in_scope, r.matched, r.degraded
 
 
+# A close that fails in a finalizer has nobody to tell.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_index_is_what_a_rebuild_makes() -> None:
     run_state_machine_as_test(
         SyncMachine,
