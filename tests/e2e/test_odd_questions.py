@@ -7,9 +7,11 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from holdfast import QueryError, Vault
+from holdfast.index.sqlite.store import SqliteIndex
 from tests.e2e.command import Command
 
 ODD = [
@@ -112,6 +114,37 @@ def test_random_questions(vault: Vault) -> None:
     pieces += ["é", "喫茶", "\u200d", "\0", "\ud83c", "\x1b"]
     for _ in range(1_000):
         is_answered(vault, "".join(rng.choice(pieces) for _ in range(rng.randint(1, 25))))
+
+
+def test_a_question_reads_and_does_nothing_else(vault: Vault) -> None:
+    """Fault 57: whatever is asked, the connection that reads only selects, and it could not write."""
+    index = vault._ws.index()
+    assert isinstance(index, SqliteIndex)
+    with pytest.raises(apsw.ReadOnlyError):
+        index._db.execute("delete from note")
+    harmless = {
+        apsw.SQLITE_SELECT,
+        apsw.SQLITE_READ,
+        apsw.SQLITE_FUNCTION,
+        apsw.SQLITE_RECURSIVE,
+        apsw.SQLITE_TRANSACTION,
+    }
+    refused: list[tuple[int, str | None]] = []
+
+    def authorizer(what: int, one: str | None, *rest: str | None) -> int:
+        if what in harmless:
+            return apsw.SQLITE_OK
+        refused.append((what, one))
+        return apsw.SQLITE_DENY
+
+    index._db.authorizer = authorizer
+    try:
+        for question in ODD:
+            is_answered(vault, question)
+        assert vault.recall("espresso", sync=False).hits
+    finally:
+        index._db.authorizer = None
+    assert not refused
 
 
 @pytest.mark.parametrize(
