@@ -3,7 +3,7 @@
 CHOSEN := $(origin PYTHON)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
-VENV ?= $(if $(filter undefined,$(CHOSEN)),.venv,.venv-$(notdir $(PYTHON)))
+VENV ?= $(if $(filter undefined,$(CHOSEN)),.venv-dev,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 

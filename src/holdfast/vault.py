@@ -149,9 +149,18 @@ class Vault:
             return done
         if isinstance(made, str):
             return replace(done, degraded=(*done.degraded, made))
+        if self._is_index_gone():  # deleted meanwhile, by somebody: what was reported is not there any more
+            return self.sync()
         seconds = round(done.seconds + (self._ws.fs.monotonic_ns() - began_ns) / 1e9, 4)
         degraded = (*done.degraded, *made.degraded)
         return replace(done, vectors=made.vectors, seconds=seconds, peak_rss_bytes=peak_rss_bytes(), degraded=degraded)
+
+    def _is_index_gone(self) -> bool:
+        try:
+            index = self._ws.index()
+        except IndexFault:
+            return True
+        return index is None or not index.is_in_place
 
     def embed(self, *, progress: Progress | None = None, stop: threading.Event | None = None) -> Embedded:
         """Embed what lacks a vector, newest notes first. Raises the embedder's faults, and VaultBusy if another does.

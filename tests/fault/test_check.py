@@ -69,7 +69,9 @@ def test_it_changes_nothing(place: Place) -> None:
     before = tree(place.root), tree(place.state)
     for deep in (False, True):
         assert not look(place, deep=deep).ok
-        assert (tree(place.root), tree(place.state)) == before
+        # What was found is remembered beside the index, for `status`.
+        after = {name: body for name, body in tree(place.state).items() if not name.endswith("/verdict.json")}
+        assert (tree(place.root), after) == before
     with place.open() as vault, vault._ws.job("test", 0.0):
         assert not look(place).ok
 
@@ -407,3 +409,42 @@ def test_no_note_is_opened_but_the_sample_by_a_fast_check(tmp_path: Path) -> Non
     opened = [where for call, where in fs.trail if call == "open_read" and where.endswith(".md")]
     assert len(set(opened)) <= 32
     assert isinstance(fs, FileSystem)
+
+
+def test_what_a_check_found_is_in_the_health_until_it_is_mended(place: Place) -> None:
+    with place.open() as vault:
+        assert vault.status().health == "ok"
+    damage(place, "delete from chunk where note = 3")
+    with place.open() as vault:
+        assert not vault.check(deep=True).ok
+        found = vault.status()
+        assert found.health == "failing"
+        assert [r.code for r in found.reasons] == ["check_found"]
+        assert "holdfast repair" in found.reasons[0].hint
+    with place.open() as vault:
+        assert vault.status().health == "failing", "another process sees it too"
+        vault.repair()
+        found = vault.status()
+        assert (found.health, found.counters["index_set_aside"]) == ("ok", 1)
+    kept = place.cli("status").stdout
+    assert "kept       1 damaged index in quarantine, until `holdfast prune`" in kept
+    assert place.cli("prune").returncode == 0
+    assert "kept" not in place.cli("status").stdout
+
+
+def test_a_check_that_finds_nothing_takes_back_what_one_found(place: Place) -> None:
+    with place.open() as vault:
+        vault._ws.fs.write_new(f"{vault._ws.directory}/verdict.json", b"not json")
+        assert vault.status().health == "ok"
+        stamp = vault._ws.generations.stamp()
+        said = json.dumps({"of": stamp and [*stamp], "findings": 2, "first": "x"}).encode()
+        vault._ws.fs.write_new(f"{vault._ws.directory}/verdict.json", said)
+        assert vault.status().reasons[0].message == "The last check found damage: x and 1 more"
+        assert vault.check().ok
+        assert vault.status().health == "ok"
+
+
+def test_a_wrong_setting_is_in_the_health(place: Place) -> None:
+    done = place.cli("status", "--json", env={"HOLDFAST_EMBEDDER": "bogus"})
+    assert json.loads(done.stdout)["reasons"][0]["code"] == "ConfigError"
+    assert done.returncode == 75

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.__main__ import NAMES
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS, found
 
-RUNS = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 1_500
+RUNS = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 5_000
 LIMIT_S = 2.0
 """CPU time of one input of at most 20 KB."""
 
@@ -30,6 +31,10 @@ def test_whatever_the_bytes_are(name: str) -> None:
             e.add_note(f"input {n} of {name}: {data!r:.500}")
             raise
         assert time.process_time() - began < LIMIT_S, (n, data[:500])
+
+
+def test_all_are_run_for_longer() -> None:
+    assert list(NAMES) == list(TARGETS)
 
 
 CASES = [(name, path) for name in TARGETS for path in found(name)]

@@ -115,7 +115,7 @@ def eval_(
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask your own questions, and say how often the right lines are found."""
+    """Ask your own questions. Says how often the right lines are found, in each mode."""
     s = merged(ctx, vault, state_dir, as_json)
     if bool(golden) == (make is not None):
         raise UserError("Name a file of questions, or ask for some by --make N, one of the two.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import typer
 
 from holdfast.cli import output, shown
 from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged, opened
+from holdfast.errors import HoldfastError
 from holdfast.vault import Vault
 
 
@@ -26,8 +28,17 @@ def init(
 ) -> None:
     """Make a folder a vault: give it an id in .holdfast/config.toml. Notes are not touched."""
     s = merged(ctx, vault, state_dir, as_json)
-    done = Vault.init(s.vault if directory == "." and s.vault else directory)
-    output.show(done, s.as_json, shown.created)
+    folder = s.vault if directory == "." and s.vault else directory
+    is_new, above = not os.path.isdir(folder), _vault_above(folder)
+    done = Vault.init(folder)
+    output.show(done, s.as_json, lambda x: shown.created(x, is_new=is_new, above=above))
+
+
+def _vault_above(folder: str) -> str | None:
+    try:
+        return Vault.find(os.path.dirname(os.path.abspath(folder)))
+    except HoldfastError:
+        return None
 
 
 @app.command()
@@ -158,7 +169,7 @@ def check(
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the index with the notes, and say what differs and what cures it. Nothing is changed."""
+    """Compare the index with the notes. What differs is said, with what cures it; neither is changed."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v, output.progress("Checking notes", ("compared", "in all")) as progress:
         found = v.check(deep=deep, vectors=vectors, progress=progress)
@@ -175,7 +186,7 @@ def repair(
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mend what a deep check finds wrong with the index; the damaged one is set aside, the vectors are kept."""
+    """Mend what a deep check finds wrong. The damaged index is set aside, its vectors are kept."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v, output.progress("Reading notes", ("read", "in all")) as progress:
         done = v.repair(dry_run=dry_run, progress=progress)
@@ -193,7 +204,7 @@ def prune(
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give back the space of what is not needed: old generations, what was set aside, logs, free pages."""
+    """Give back space that is not needed. Old generations, what was set aside, logs, free pages."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v:
         done = v.prune(dry_run=dry_run, whole_index=whole_index)
@@ -204,7 +215,7 @@ def prune(
 def rebuild(
     ctx: typer.Context, vault: VaultOption = None, state_dir: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """Build the index from nothing beside the one that serves, then switch."""
+    """Build the index anew from the notes. The old one serves until the new one is whole."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v, output.progress("Reading notes") as progress:
         done = v.rebuild(progress=progress)

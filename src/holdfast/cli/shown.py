@@ -32,10 +32,15 @@ REMARKS = {
 }
 
 
-def created(done: Created) -> str:
-    """A vault was made, or was one."""
+def created(done: Created, *, is_new: bool = False, above: str | None = None) -> str:
+    """A vault was made, or was one; whether its folder was made too, and in which vault it lies."""
     verb = "is a vault now" if done.created else "is a vault already"
-    return f"{one_line(done.vault)} {verb} (id {done.id}).\nNext: holdfast sync --vault {quoted(one_line(done.vault))}"
+    lines = [f"{one_line(done.vault)} {verb} (id {done.id})."]
+    if is_new:
+        lines.append("! There was no such folder; it was made.")
+    if above is not None and done.created:
+        lines.append(f"! It lies in the vault {one_line(above)}; within it, this one is used from now on.")
+    return "\n".join([*lines, f"Next: holdfast sync --vault {quoted(one_line(done.vault))}"])
 
 
 def embedded(done: Embedded) -> str:
@@ -108,7 +113,7 @@ def answer(found: Answer, root: str, explain: bool) -> str:
         lines += [*_hit(i, hit, root, explain), ""]
     r = found.receipt
     if not found.hits:
-        lines.append("No hits.")
+        lines.append("No hit fits the budget." if any("dropped" in x for x in r.degraded) else "No hits.")
     fresh = "not checked" if r.behind is None else f"{r.behind} behind"
     if found.hits and not r.matched:
         # No words were asked for: whatever is in scope is a hit, newest first.
@@ -157,10 +162,11 @@ def status(found: Status) -> str:
     vault, index = found.vault, found.index
     ready, total = index["vectors"]["ready"], index["vectors"]["total"]
     who = index["embedder"] or ("none made yet" if index["has_embedder"] else "no embedder")
+    notes = f"{counted(vault['notes'], 'note')}, {size_text(vault['bytes'])}" if index["generation"] else "not indexed"
     lines = [
         f"health     {found.health}",
         *(f"           {one_line(r.message)} {one_line(r.hint)}" for r in found.reasons),
-        f"vault      {one_line(vault['path'])}: {counted(vault['notes'], 'note')}, {size_text(vault['bytes'])}",
+        f"vault      {one_line(vault['path'])}: {notes}",
         f"index      {size_text(index['bytes'])} in {index['files']} files (bound {size_text(index['bound_bytes'])})",
         f"           {index['chunks']:,} chunks, generation {index['generation'] or 'none'}",
         f"           {one_line(index['path'])}",
@@ -170,6 +176,9 @@ def status(found: Status) -> str:
         *(f"           {one_line(q['path'])}: {one_line(q['reason'])}" for q in found.quarantined["newest"]),
         f"disk free  {size_text(found.disk_free_bytes)}",
     ]
+    if aside := found.counters.get("index_set_aside"):
+        kept = "1 damaged index" if aside == 1 else f"{aside} damaged indexes"
+        lines.insert(-1, f"kept       {kept} in quarantine, until `holdfast prune`")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Compare the index with the notes, and say what differs with the command that cures it. Nothing is ever changed.
+"""Compare the index with the notes, and say what differs with the command that cures it. Neither is ever changed.
 
 Fast: what the index says of itself, and a sample of notes, found by their own words. Deep: every note is read and cut
 again and compared with all that is kept of it, and every posting and vector with what it is made from. Memory does not
@@ -17,6 +17,7 @@ from holdfast.engine.again import Again
 from holdfast.engine.diff import diff, is_note_key
 from holdfast.engine.prove import Proof, prove
 from holdfast.engine.survey import Survey
+from holdfast.engine.verdict import keep_verdict
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import IndexFault, IndexForeign, IndexTooNew
 from holdfast.files.scan import scan
@@ -66,12 +67,16 @@ _LOOK = "ls -l -- {}"
 
 
 def check(ws: Workspace, *, deep: bool = False, vectors: bool = True, progress: Progress | None = None) -> Checked:
-    """Look at the index and the vault; `vectors` also makes vectors again, where deep and the embedder is local.
+    """Look at the index and the vault, and remember what is wrong for `status`.
+
+    `vectors` also makes vectors again, where deep and the embedder is local.
 
     Raises VaultMissing and the resource faults, and no fault of the index: that is a finding.
     """
     ws.prove_vault()
-    return _Check(ws, deep, vectors, progress).run()
+    done = _Check(ws, deep, vectors, progress).run()
+    keep_verdict(ws, [f for f in done.findings if f.kind in REPAIRED])
+    return done
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ def set_aside(ws: Workspace, index: Index, met: HoldfastError) -> str:
             if ws.index() is not index:
                 return ""  # it was replaced meanwhile
             ws.set_aside(met.message)
+            ws.rebuilt_because = ""  # who asks is told here
     except HoldfastError as e:
         ws.count(f"heal_{e.kind}")
         return ""

@@ -24,7 +24,10 @@ SPARE_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What health is judged by: faults of the index that is there, its sizes, the disk's, jobs that failed last."""
+    """What health is judged by: faults of the index that is there, its sizes, the disk's, jobs that failed last.
+
+    `verdict` is of the last check, `setting` one that is wrong, so that most commands refuse to run.
+    """
 
     faults: tuple[HoldfastError, ...] = ()
     has_index: bool = True
@@ -37,6 +40,8 @@ class Findings:
     jobs: tuple[tuple[str, str], ...] = ()
     open_files: int = 0
     open_files_limit: int = 1 << 20
+    verdict: Reason | None = None
+    setting: HoldfastError | None = None
 
 
 def judge(found: Findings) -> tuple[str, tuple[Reason, ...]]:
@@ -49,6 +54,10 @@ def judge(found: Findings) -> tuple[str, tuple[Reason, ...]]:
 def _reasons(f: Findings) -> Iterator[tuple[str, Reason]]:
     for fault in f.faults:
         yield "failing" if fault.exit == 75 else "degraded", Reason(fault.kind, fault.message, fault.hint)
+    if f.verdict is not None:
+        yield "failing", f.verdict
+    if f.setting is not None:
+        yield "failing", Reason(f.setting.kind, f.setting.message, f.setting.hint)
     if not f.has_index and not f.faults:
         yield "degraded", Reason("index_missing", "There is no index yet.", "Run `holdfast sync`.")
     if f.has_index and not f.is_full:

@@ -96,7 +96,8 @@ def recall(
     if query.is_empty and not query.filters:
         degraded.append("nothing was asked; these are the newest notes")
     passages = read_passages(ws, found.notes, list(zip(found.ranked, found.chunks, strict=True)), k, degraded)
-    if not found.ranked and found.scope.notes == 0 and query.filters:
+    is_said = any(remark.startswith("no note has") for remark in degraded)
+    if not found.ranked and found.scope.notes == 0 and query.filters and not is_said:
         degraded.append("no note meets " + " and ".join(_as_typed(f.field, f.value, f.negated) for f in query.filters))
     hits = [_hit(p, found.notes[p.ranked.note], via) for p in passages]
     receipt = Receipt(

@@ -9,8 +9,9 @@ from typing import Any
 from holdfast.engine.breaker import FAILED_WITH, settings_mark
 from holdfast.engine.health import Findings, judge
 from holdfast.engine.times import rfc3339
+from holdfast.engine.verdict import verdict
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import HoldfastError, IndexFault
+from holdfast.errors import ConfigError, HoldfastError, IndexFault
 from holdfast.index.base import NEVER_NS, Index
 from holdfast.model import key_path, show_path
 from holdfast.results import Status
@@ -43,6 +44,7 @@ def status(ws: Workspace) -> Status:
             faults=tuple(faults), has_index=index is not None, is_full=facts.get("full", False),
             aside=facts.get("quarantined", 0), size_bytes=size, bound_bytes=bound, free_bytes=free, disk_bytes=total,
             jobs=tuple((name, job["error"]) for name, job in jobs.items() if job["error"]),
+            verdict=verdict(ws), setting=_wrong_setting(ws),
             open_files=descriptors["open"], open_files_limit=descriptors["soft_limit"],
         )
     )  # fmt: skip
@@ -71,7 +73,7 @@ def status(ws: Workspace) -> Status:
         proven_at=rfc3339(int(proven)) if proven else None,
         quarantined={"count": facts.get("quarantined", 0), "newest": facts.get("newest", [])},
         jobs=jobs,
-        counters=dict(sorted(ws.counters.items())),
+        counters=dict(sorted({**ws.counters, **_kept(ws)}.items())),
     )
 
 
@@ -137,6 +139,23 @@ def _is_of_other_settings(ws: Workspace, index: Index | None) -> bool:
     """Whether what embedding failed with is not what the settings name now."""
     known = index.meta(FAILED_WITH) if index is not None else None
     return not _has_embedder(ws) or (known is not None and known != settings_mark(ws.config))
+
+
+def _kept(ws: Workspace) -> dict[str, int]:
+    """How many indexes are in quarantine, where there are any."""
+    count = len(ws.generations.aside())
+    return {"index_set_aside": count} if count else {}
+
+
+def _wrong_setting(ws: Workspace) -> HoldfastError | None:
+    """What is wrong with the embedder that the settings name; it is not asked."""
+    try:
+        ws.embedder()
+    except ConfigError as e:
+        return e
+    except HoldfastError:
+        return None  # an embedder that cannot be had; embedding says so
+    return None
 
 
 def _has_embedder(ws: Workspace) -> bool:

@@ -186,7 +186,6 @@ class Workspace:
                 reason = e.message
                 self.count(f"index_{e.kind}")
                 self.set_aside(reason, is_damaged=not self.generations.is_outdated())
-                self.rebuilt_because = reason
             opened, manifest = self._system(self.generations.build)
             self._system(lambda: self.generations.publish(opened, manifest))
             self._open = opened
@@ -201,6 +200,7 @@ class Workspace:
         if is_damaged and not self.config.self_heal:
             raise IndexDamaged(reason, hint=LEFT_ALONE)
         self.log.event("index_set_aside", reason)
+        self.rebuilt_because = reason
         with self._guard:
             self._open = None
             self._system(lambda: self.generations.set_aside(reason))

@@ -31,7 +31,9 @@ class Holder:
     verb: str = ""
 
     def __str__(self) -> str:
-        return f"a {self.verb or 'job'} is in progress (pid {self.pid or 'unknown'}, since {self.since or 'just now'})"
+        article = "an" if self.verb[:1] in tuple("aeio") else "a"
+        who = f"pid {self.pid or 'unknown'}, since {self.since or 'just now'}"
+        return f"{article} {self.verb or 'job'} is in progress ({who})"
 
 
 class JobLock:
