@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import traceback
-
 from pathlib import Path
 
 from tests.fuzz.mutate import mutated
