@@ -160,7 +160,8 @@ def small_disk(churn: Churn, disk_bytes: int) -> dict[str, Any]:
                 except ResourceFault:
                     stopped += 1
                 assert vault.recall("ga1", sync=False).hits
-    assert sampler.peak <= disk_bytes
+    # What is kept for notes stays free: 2 MiB of so small a disk.
+    assert sampler.peak <= disk_bytes - 2 * MIB, f"{disk_bytes - sampler.peak} bytes were left for notes"
     return _figures(churn, text_bytes, disk_bytes, sampler) | {"stopped": stopped}
 
 

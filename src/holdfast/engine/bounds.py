@@ -23,6 +23,9 @@ LOW_DISK_MAX_BYTES = 256 * MIB
 LOW_DISK_SHARE = 20
 LOW_DISK_LEAST_BYTES = 2 * MIB
 DATABASE_LEAST_BYTES = MIB
+DISK_PARTS = 3
+"""A transaction may add at most this part of the room on the disk to the database."""
+
 
 RESERVE = "reserve"
 _BLOCK = bytes(MIB)
@@ -76,24 +79,51 @@ def keep_within(ws: Workspace, index: Index) -> None:
     """Let `index` grow as far as the budget and the disk allow now; raises DiskFull if the disk is low."""
     check_disk(ws)
     of = bounds_of(ws, index)
-    index.limit(of.database, of.wal)
+    room = disk_room(ws)
+    # What a transaction adds is in the log first and in the database later: twice, and once more for good measure.
+    index.limit(min(of.database, _size(ws, index) + room // DISK_PARTS), min(of.wal, max(MIB, room // DISK_PARTS)))
 
 
 def at_limit(ws: Workspace, index: Index, error: HoldfastError) -> HoldfastError:
     """`error` with the figure in it, where SQLite could only say that the database is full."""
     if isinstance(error, IndexOverBudget) and error.message == IndexOverBudget().message:
-        return IndexOverBudget(f"The index has reached its limit of {bounds_of(ws, index).total:,} bytes.")
+        of = bounds_of(ws, index)
+        if _size(ws, index) + disk_room(ws) // DISK_PARTS < of.database:
+            return _disk_low(ws)
+        return IndexOverBudget(f"The index has reached its limit of {of.total:,} bytes.")
     return error
+
+
+def disk_room(ws: Workspace) -> int:
+    """The bytes of the disk that are free beyond what is kept for notes."""
+    free, total = ws.disk()
+    return max(0, free - low_disk_bytes(total))
 
 
 def check_disk(ws: Workspace) -> None:
     """Raise DiskFull if the disk of the index has less free than is kept for notes."""
     free, total = ws.disk()
-    if free < (least := low_disk_bytes(total)):
-        raise DiskFull(
-            f"The disk of the index has {free:,} bytes free; below {least:,} the index stops to grow.",
-            hint="Free some space; notes can still be written, and indexing goes on by itself then.",
-        )
+    if free < low_disk_bytes(total):
+        raise _disk_low(ws)
+
+
+def _disk_low(ws: Workspace) -> DiskFull:
+    free, total = ws.disk()
+    least = low_disk_bytes(total)
+    state = f"has {free:,} bytes free"
+    return DiskFull(
+        f"The disk of the index {state}; below {least:,} the index stops to grow."
+        if free < least
+        else f"The disk of the index {state}; the index does not grow into the {least:,} that are kept for notes.",
+        hint="Free some space; notes can still be written, and indexing goes on by itself then.",
+    )
+
+
+def _size(ws: Workspace, index: Index) -> int:
+    try:
+        return ws.fs.lstat(index.path).st_size
+    except OSError:
+        return 0
 
 
 def make_reserve(ws: Workspace, size: int) -> None:
