@@ -216,13 +216,16 @@ def cost(data: bytes) -> float:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_costs_much_more_than_prose(shape: str) -> None:
-    """Row 54: as a ratio to prose of the same size, in one process. What was measured is in docs/promises.md."""
+    """Row 54: as a ratio to prose of the same size, in one process; usually 4 at most, on a busy machine twice that.
+
+    What is no longer in proportion is a hundred times as dear.
+    """
     prose = b"The garden needs water in the summer, and [[Tomatoes]] grow well there.\n\n" * (BIG // 73)
     data = SHAPES[shape](BIG)
     ratios = []
-    for _ in range(3):
+    for _ in range(5):
         ratios.append(cost(data) / cost(prose))
-        if ratios[-1] < 4:
+        if ratios[-1] < 8:
             return
     raise AssertionError(ratios)
 
