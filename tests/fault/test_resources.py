@@ -123,6 +123,7 @@ def test_half_a_gigabyte_is_enough(place: Place) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["peak_rss_bytes"] < 150 << 20
     done = limited(place, "RLIMIT_AS", 512 << 20, "recall", "tomatoes", "--json")
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["hits"]
     assert_equals_a_rebuild(place)
 

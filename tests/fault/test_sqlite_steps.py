@@ -69,6 +69,7 @@ class Stage:
         with use(self.place.open(), FakeEmbedder()) as vault:
             vault.sync()
         prepare, self.job = JOBS[name]
+        self.name = name
         prepare(self.place)
         self.notes = tree(self.place.root)
         self.kept = f"{base}/kept"
@@ -91,6 +92,9 @@ class Stage:
         shutil.rmtree(self.place.state, ignore_errors=True)
         if os.path.exists(self.kept):
             shutil.copytree(self.kept, self.place.state)
+
+    def quarantined(self) -> list[str]:
+        return sorted(p.name for p in Path(self.place.state).glob("*/quarantine/*"))
 
     def run(self) -> None:
         try:
@@ -153,9 +157,12 @@ def test_each_call_fails(stage: Stage, how: str, times: int | None) -> None:
     struck = 0
     for at in points(stage, f"{how}{times}"):
         stage.reset()
+        before = stage.quarantined()
         # An error of ours, which says what to do, or none.
         with failing(how, at, times) as vfs, suppress(HoldfastError):  # type: ignore[arg-type]
             stage.run()
         struck += vfs.calls >= at
+        if how == "full" and stage.name != "repair":
+            assert stage.quarantined() == before, "a full disk is no damage"
         stage.is_mended((how, times, at))
     assert struck, "a call was met"

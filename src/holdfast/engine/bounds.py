@@ -81,7 +81,7 @@ def keep_within(ws: Workspace, index: Index) -> None:
     of = bounds_of(ws, index)
     room = disk_room(ws)
     # What a transaction adds is in the log first and in the database later: twice, and once more for good measure.
-    index.limit(min(of.database, _size(ws, index) + room // DISK_PARTS), min(of.wal, max(MIB, room // DISK_PARTS)))
+    index.limit(of.database, min(of.wal, max(MIB, room // DISK_PARTS)), room // DISK_PARTS)
 
 
 def at_limit(ws: Workspace, index: Index, error: HoldfastError) -> HoldfastError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from holdfast.config import Config
 from holdfast.engine.apply import Apply, Counts
+from holdfast.engine.bounds import at_limit
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.growth import Growth
 from holdfast.engine.hints import look_at_paths
@@ -111,6 +112,7 @@ class Pass:
         self.few_before = ws.counters.get(FEW_FILES, 0)
         self.pool: Pool | None = None
         self.growth = Growth(ws, index, is_alone=is_alone)
+        self.counts = Counts()
 
     def run(self) -> Synced:
         index = self.index
@@ -126,15 +128,27 @@ class Pass:
         self.pool = Pool(WIDTH) if was_slow else None
         try:
             with self.journal:
-                return self._run(was_slow, seen, deadline)
+                return self._kept_within(lambda: self._run(was_slow, seen, deadline))
         finally:
             if self.pool is not None:
                 self.pool.close()
             if not self.ws.isolates:
                 self.ws.slots.close()
 
+    def _kept_within(self, work: Callable[[], Synced]) -> Synced:
+        """What `work` reports; where the room ends after the notes were brought in, that it stopped, and why."""
+        try:
+            return work()
+        except (DiskFull, IndexOverBudget) as e:
+            if self.growth.stopped is not None or self.index.generation == 0:
+                raise
+            self.growth.stopped = at_limit(self.ws, self.index, e)
+            self._stop(self.growth.stopped, None)
+            return self._report(self.counts, "hinted" if self.options.paths else "full", None, None)
+
     def _run(self, was_slow: bool, seen: dict[str, str], deadline: int | None) -> Synced:
         apply = Apply(self.ws, self.index, known_grain_ns(self.ws, self.index), self.pool, self.journal)
+        self.counts = apply.counts
         if self.options.paths:
             return self._at_paths(apply)
         walk = scan(

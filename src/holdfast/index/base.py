@@ -240,8 +240,11 @@ class Index(Protocol):
     def checkpoint(self) -> None:
         """Give back the space of what was logged."""
 
-    def limit(self, database_bytes: int, wal_bytes: int) -> None:
-        """Let the index grow to so many bytes, and its log; from there on writes that grow raise IndexOverBudget."""
+    def limit(self, database_bytes: int, wal_bytes: int, growth_bytes: int) -> None:
+        """Let the index grow to so many bytes, and its log; from there on writes that grow raise IndexOverBudget.
+
+        One write may add `growth_bytes` at most.
+        """
 
     def space(self) -> tuple[int, int]:
         """(bytes that are kept free in the index for later, bytes of its log): what `shrink` may give back."""

@@ -149,7 +149,7 @@ def create(path: str, database_id: str) -> None:
 
 def prepare(db: apsw.Connection, database_id: str) -> None:
     """Make the tables of an empty generation."""
-    with db:
+    with immediate(db):
         for statement in _statements():
             db.execute(statement)
         counters = ("seq", "post_seq", "layout", "next_note", "next_term", "next_segment", "next_vector", "vector_seq")

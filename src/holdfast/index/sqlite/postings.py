@@ -14,7 +14,7 @@ import numpy as np
 
 from holdfast.index.lexical.corpus import EMPTY, Corpus, Overlay, Postings, Segment
 from holdfast.index.lexical.pack import SEGMENT_SLOTS, Layout, decode_ids, find_term, pack_segment, slots_needed
-from holdfast.index.sqlite.db import first, rows
+from holdfast.index.sqlite.db import first, immediate, rows
 
 # A segment is built in memory from about this many terms (8 bytes each, sorted in place), which bounds a build.
 SEGMENT_TERMS = 1_500_000
@@ -97,7 +97,7 @@ def flush(db: apsw.Connection) -> None:
 
 def discard(db: apsw.Connection) -> None:
     """Forget all postings; answers stay the same and get slower until the next flush."""
-    with db:
+    with immediate(db):
         db.execute("delete from segment")
         db.execute("delete from post")
         db.execute("update meta set value = 0 where key = 'post_seq'")
@@ -115,7 +115,7 @@ def sweep(db: apsw.Connection) -> None:
 
 def _delete_posts(db: apsw.Connection, lo: int, hi: int) -> None:
     while True:
-        with db:
+        with immediate(db):
             db.execute(
                 "delete from post where id in (select id from post where id >= ? and id < ? limit 64)",
                 (lo << 32, hi << 32),
@@ -197,7 +197,7 @@ def _build(db: apsw.Connection, docs: Sequence[Doc], replaced: Sequence[int]) ->
 
 
 def _next_segment(db: apsw.Connection) -> int:
-    with db:
+    with immediate(db):
         db.execute("update meta set value = value + 1 where key = 'next_segment'")
     return meta(db, "next_segment")
 
@@ -256,10 +256,10 @@ def _insert_posts(db: apsw.Connection, segment: int, layout: Layout, ids: np.nda
         batch.append((segment << 32 | first_term, data))
         size += len(data)
         if size >= BATCH_BYTES:
-            with db:
+            with immediate(db):
                 db.executemany("insert into post values (?,?)", batch)
             batch, size = [], 0
-    with db:
+    with immediate(db):
         db.executemany("insert into post values (?,?)", batch)
 
 

@@ -27,12 +27,12 @@ class Writer:
     def __init__(self, path: str, db: apsw.Connection | None = None, *, is_barred: bool = False) -> None:
         self._path, self._db, self._is_barred = path, db, is_barred
         self._has_limits = db is None
-        self._database_bytes = self._wal_bytes = UNLIMITED
-        self._capped: tuple[int, bool] | None = None
+        self._database_bytes = self._wal_bytes = self._growth_bytes = UNLIMITED
+        self._capped: int | None = None
 
-    def limit(self, database_bytes: int, wal_bytes: int) -> None:
-        """Let the database grow to so many bytes, and its log."""
-        self._database_bytes, self._wal_bytes = database_bytes, wal_bytes
+    def limit(self, database_bytes: int, wal_bytes: int, growth_bytes: int = UNLIMITED) -> None:
+        """Let the database grow to so many bytes, and its log; and the database by so many in one transaction."""
+        self._database_bytes, self._wal_bytes, self._growth_bytes = database_bytes, wal_bytes, growth_bytes
 
     def connection(self, *, grows: bool) -> apsw.Connection:
         """For one write. One that `grows` leaves the headroom alone, and waits for room in the log.
@@ -45,9 +45,12 @@ class Writer:
             self._db, self._capped = connect(self._path), None
         if not self._has_limits:
             return self._db
-        if self._capped != (self._database_bytes, grows):
-            _cap(self._db, self._database_bytes if not grows else int(self._database_bytes * (1 - HEADROOM)))
-            self._capped = (self._database_bytes, grows)
+        most = self._database_bytes if not grows else int(self._database_bytes * (1 - HEADROOM))
+        if grows and self._growth_bytes < most:
+            most = min(most, int(self._db.pragma("page_count")) * PAGE_BYTES + self._growth_bytes)
+        if self._capped != most:
+            _cap(self._db, most)
+            self._capped = most
         if grows:
             _bound_wal(self._db, self._path, self._wal_bytes)
         return self._db

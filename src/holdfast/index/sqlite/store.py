@@ -219,9 +219,9 @@ class SqliteIndex:
 
     # Size
 
-    def limit(self, database_bytes: int, wal_bytes: int) -> None:
+    def limit(self, database_bytes: int, wal_bytes: int, growth_bytes: int) -> None:
         with self._writing:
-            self._writer.limit(database_bytes, wal_bytes)
+            self._writer.limit(database_bytes, wal_bytes, growth_bytes)
 
     def space(self) -> tuple[int, int]:
         with self.reading() as db:

@@ -60,7 +60,7 @@ def live(db: apsw.Connection) -> tuple[int, str, int] | None:
 
 def add_embedder(db: apsw.Connection, identity: str, dimension: int) -> int:
     """The id of an embedder, made if it is new; the first one is live at once."""
-    with db:
+    with immediate(db):
         db.execute("insert or ignore into embedder (identity, dimension) values (?,?)", (identity, dimension))
         known = first(db, "select id from embedder where identity = ? and dimension = ?", (identity, dimension))
         db.execute("insert or ignore into meta values ('embedder', ?)", known)
@@ -112,13 +112,13 @@ def _counter(db: apsw.Connection, key: str) -> int:
 
 def switch(db: apsw.Connection, embedder_id: int) -> None:
     """Make an embedder the live one, and take the vectors of all others out, in batches."""
-    with db:
+    with immediate(db):
         db.execute("insert or replace into meta values ('embedder', ?)", (embedder_id,))
         _stamp(db, embedder_id, ())
     for (other,) in rows(db, "select id from embedder where id <> ?", (embedder_id,)):
         while _delete(db, other, "select id from vector where embedder = ? limit ?", (other, BATCH_ROWS)):
             pass
-        with db:
+        with immediate(db):
             db.execute("delete from vector_block where embedder = ?", (other,))
             db.execute("delete from embedder where id = ?", (other,))
 
