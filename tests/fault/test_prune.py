@@ -10,12 +10,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from holdfast.errors import HoldfastError
 from tests.dump import dump
 from tests.fake_embedder import FakeEmbedder, use
-from tests.fault.faulty_fs import Fault, Killed
+from tests.fault.faulty_fs import Fault
 from tests.fault.mortal_fs import Mortal
 from tests.fault.test_index_damage import tree
+from tests.fault.test_repair import die
 from tests.fault.vaults import Place, index_of
 
 
@@ -51,17 +51,7 @@ def test_a_death_at_any_step(place: Place, tmp_path: Path, how: str) -> None:
     for at in range(1, total + 1):
         shutil.rmtree(place.state)
         shutil.copytree(tmp_path / "kept", place.state)
-        fs = Mortal(Fault(at=at, kill=how == "dies", error=None if how == "dies" else 5))
-        vault = None
-        try:
-            vault = use(place.open(fs), FakeEmbedder())
-            vault.prune()
-        except (Killed, HoldfastError, OSError):
-            pass
-        finally:
-            if vault is not None and vault._ws._open is not None:
-                vault._ws._open.index.close()
-            fs.bury()
+        die(place, Fault(at=at, kill=how == "dies", error=None if how == "dies" else 5), "prune")
         with use(place.open(), FakeEmbedder()) as vault:
             said = vault.recall("tomatoes", sync=False)
             assert {hit.path for hit in said.hits} == {"d0/n0.md", "d1/n1.md", "d2/n2.md"}, at

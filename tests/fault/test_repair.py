@@ -210,12 +210,12 @@ def count_steps(place: Place, fake: FakeEmbedder) -> int:
     return sum(fs.calls.values())
 
 
-def die(place: Place, fault: Fault) -> None:
+def die(place: Place, fault: Fault, verb: str = "repair") -> None:
     fs = Mortal(fault)
     vault = None
     try:
         vault = use(place.open(fs), FakeEmbedder())
-        vault.repair()
+        getattr(vault, verb)()
     except (Killed, HoldfastError, OSError):
         pass
     finally:
