@@ -26,7 +26,7 @@ from tests.fault.test_index_damage import tree
 from tests.fault.vaults import CONFIG, Place, index_of
 
 DAMAGE = "delete from chunk where note = 2"
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+EVERY = bool(os.environ.get("HOLDFAST_EVERY"))
 LEFT = Config(background=False, lock_wait_s=2.0, look_ms=10_000, embedder="none", self_heal=False)
 
 
@@ -242,7 +242,7 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, how: str,
     total = count_steps(place, FakeEmbedder())
     assert total > 50
     # One case at each step always; the others, which take as long, at each third unless all the time is given.
-    for at in range(1, total + 1, 1 if THOROUGH or (how, damaged) == ("dies", DAMAGE) else 3):
+    for at in range(1, total + 1, 1 if EVERY or (how, damaged) == ("dies", DAMAGE) else 3):
         shutil.rmtree(place.state)
         shutil.copytree(tmp_path / "damaged", place.state)
         die(place, Fault(at=at, kill=how == "dies", error=None if how == "dies" else 5))

@@ -28,6 +28,9 @@ from tests.fault.test_index_damage import tree
 from tests.fault.vaults import Place, index_of
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+EVERY = bool(os.environ.get("HOLDFAST_EVERY"))
+"""Each call, which takes the better part of an hour."""
+
 DAMAGE = "delete from chunk where note = 2"
 
 
@@ -125,7 +128,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
 def points(stage: Stage, how: str) -> range:
     """Each call where there is time for it; else some, from another beginning for each job and fault."""
     assert stage.calls > 10, "the job writes"
-    stride = 23 if not THOROUGH else 1 if how == "kill" else 7
+    stride = 1 if EVERY else 11 if THOROUGH else 23
     return range(1 + (len(how) + stage.calls) % stride, stage.calls + 1, stride)
 
 
