@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
+from holdfast.model import sort_key
 from tests.fault.faulty_fs import FaultyFS
 from tests.fault.vaults import Place, assert_equals_a_rebuild
 
@@ -165,3 +168,29 @@ def test_one_goes_and_an_old_one_comes(place: Place) -> None:
     done = place.sync()
     assert (done.added, done.removed, done.notes) == (1, 1, 12)
     assert_equals_a_rebuild(place)
+
+
+def test_an_edit_that_no_stat_shows_is_found_within_a_week(tmp_path: Path) -> None:
+    """The scrub: notes that look unchanged are hashed again, all of them within `scrub_days`."""
+    place = Place(tmp_path)
+    place.fill(40)
+    place.sync()
+    changed = [f"d{n % 5}/n{n}.md" for n in range(0, 40, 7)]
+    with closing(apsw.Connection(place.database)) as db:
+        for path in changed:
+            before = os.stat(f"{place.root}/{path}")
+            place.put(path, ("# Quinces\n" + "x" * before.st_size)[: before.st_size])
+            st = os.stat(f"{place.root}/{path}")
+            db.execute(
+                "update file set mtime_ns = ?, ctime_ns = ?, inode = ?, racy_ns = 0 where key = ?",
+                (st.st_mtime_ns, st.st_ctime_ns, st.st_ino, sort_key(path)),
+            )
+    place.sync()
+    now = time.time_ns()
+    found = []
+    for day in range(1, 9):
+        with place.open(FaultyFS(clock_ns=now + day * 24 * HOUR)) as vault:
+            vault.sync()
+        found.append(len(place.recall("quinces").hits))
+    assert found[0] < len(changed), "not all at once"
+    assert found[6] == len(changed) == found[7]
