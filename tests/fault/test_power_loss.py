@@ -24,7 +24,7 @@ from tests.fault.test_index_damage import tree
 from tests.fault.vaults import Place, index_of
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-LOSSES = 500 if THOROUGH else 120
+LOSSES = 300 if THOROUGH else 120
 NOTES = 6
 
 
