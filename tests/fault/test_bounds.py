@@ -22,7 +22,7 @@ from holdfast.engine import prune as pruning
 from holdfast.engine.bounds import bounds, low_disk_bytes
 from holdfast.errors import DiskFull, HoldfastError, IndexOverBudget, ResourceFault
 from holdfast.index.sqlite.store import SqliteIndex
-from tests.fault.vaults import CONFIG, Place, assert_equals_a_rebuild, environment, repository
+from tests.fault.vaults import CONFIG, Place, assert_equals_a_rebuild, environment, index_of, repository
 
 MIB = 1 << 20
 SMALL = replace(CONFIG, index_bytes=4 * MIB)
@@ -398,3 +398,42 @@ def test_the_plan_names_each_step_once(place: Place) -> None:
         vault.sync()
         steps = [(s.action, s.target) for s in pruning._files(vault._ws)]
     assert len(steps) == len(set(steps))
+
+
+def test_a_database_without_room_is_not_taken_for_damaged(place: Place) -> None:
+    """Where SQLite runs out of room it ends the transaction by itself; what comes of that must read as what it is."""
+    write_much(place, 300)
+    with place.open(config=replace(CONFIG, overlay_chunks=10**6, overlay_first=10**6)) as vault:
+        vault.sync()
+        index = index_of(vault)
+        index.discard_postings()  # so that there is much to be written anew
+        index.shrink()
+        index.limit(1 << 40, 1 << 40, 0)
+        with pytest.raises(IndexOverBudget):
+            index.flush()
+        index.limit(1 << 40, 1 << 40, 1 << 40)
+        index.flush()
+        assert vault.check(deep=True).ok
+
+
+def test_one_write_adds_no_more_than_the_disk_may_lose(place: Place) -> None:
+    place.fill(3)
+    place.sync()
+    write_much(place, 300)
+    with place.open() as vault:
+        index = index_of(vault)
+        index.checkpoint()
+        before = os.path.getsize(index.path)
+
+        def low(part: int) -> None:
+            free = low_disk_bytes(1 << 30) + 3 * part
+            vault._ws.disk = lambda: (free, 1 << 30)  # type: ignore[method-assign]
+
+        low(200_000)
+        with pytest.raises(DiskFull, match="kept for notes"):
+            vault.sync()
+        index_of(vault).checkpoint()
+        assert os.path.getsize(index.path) - before < 300_000
+        low(1 << 28)
+        vault.sync()
+        assert vault.status().index["chunks"] > 300

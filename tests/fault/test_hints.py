@@ -87,7 +87,7 @@ def test_their_number_and_size_are_bounded(place: Place) -> None:
         assert take(vault._ws).is_all
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[1", b'{"a": 1}', b"7", b"\xff"])
+@pytest.mark.parametrize("junk", [b"", b"{", b"[1", b'{"a": 1}', b"7", b"\xff", b"[" * 4_000])
 def test_damaged_hints_are_more_than_could_be_named(place: Place, junk: bytes) -> None:
     with place.open() as vault:
         leave(vault._ws, ["a.md"])

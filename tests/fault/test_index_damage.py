@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -336,3 +337,18 @@ def test_no_detached_sync_is_started_when_that_is_switched_off(place: Place) -> 
     with Vault.open(place.root, state_dir=place.state, config=CONFIG) as vault:
         assert not any("background" in r for r in vault.recall("tomatoes", sync=False).receipt.degraded)
         assert not vault._detached._children
+
+
+def test_what_a_look_sets_aside_is_said_in_the_answer(place: Place) -> None:
+    """Damage that the sync before an answer meets, not the answer itself."""
+    place.fill(12)
+    place.sync()
+    with place.open() as vault:
+        index = vault._ws.index()
+        assert index is not None
+        place.put("d0/n0.md", "# Quinces\n")
+        with closing(apsw.Connection(index.path)) as db:
+            db.execute("update doc set ids = x'00'")
+            db.execute("update note set digest = 5")
+        answer = vault.recall("quinces")
+        assert any("set aside" in remark for remark in answer.receipt.degraded), answer.receipt

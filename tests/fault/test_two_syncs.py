@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from holdfast.engine import stopgap
 from holdfast.errors import VaultBusy
+from tests.fake_embedder import FakeEmbedder, use
 from tests.fault.faulty_fs import Fault, FaultyFS
 from tests.fault.vaults import CONFIG, Place, assert_equals_a_rebuild, environment, index_of, repository
 
@@ -183,3 +185,15 @@ def test_one_vault_object_serves_many_threads(place: Place) -> None:
     assert errors == []
     place.sync()
     assert_equals_a_rebuild(place)
+
+
+def test_a_sync_whose_index_is_deleted_under_it_makes_another(place: Place) -> None:
+    """What it reports is there when it ends."""
+    fake = FakeEmbedder()
+    with use(place.open(), fake) as vault:
+        fake.hook = lambda inputs: shutil.rmtree(vault._ws.directory, ignore_errors=True) if fake.encodes == 1 else None
+        done = vault.sync()
+        assert done.vectors.ready == done.chunks > 0
+        assert index_of(vault).is_in_place
+        assert vault.check(deep=True, vectors=False).ok
+        assert vault.status().index["vectors"]["ready"] == done.chunks

@@ -114,6 +114,18 @@ def test_asking_who_holds_it_does_not_look_like_holding_it(path: str) -> None:
         thread.join()
 
 
+def test_who_asks_for_long_does_not_look_like_a_job(path: str) -> None:
+    """An asker that was put aside by a busy machine while it had the file locked: nobody has signed it."""
+    fd = FS.open_lock(path)
+    assert FS.flock(fd, exclusive=False)
+    timer = threading.Timer(0.03, FS.close, (fd,))
+    timer.start()
+    lock = JobLock(FS, path)
+    assert lock.try_acquire("sync")
+    lock.release()
+    timer.join()
+
+
 def test_a_held_lock_with_empty_or_foreign_words_is_still_held(path: str) -> None:
     fd = FS.open_lock(path)
     assert FS.flock(fd, exclusive=True)

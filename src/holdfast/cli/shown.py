@@ -113,7 +113,7 @@ def answer(found: Answer, root: str, explain: bool) -> str:
         lines += [*_hit(i, hit, root, explain), ""]
     r = found.receipt
     if not found.hits:
-        lines.append("No hit fits the budget." if any("dropped" in x for x in r.degraded) else "No hits.")
+        lines.append("No hits are shown." if r.matched else "No hits.")
     fresh = "not checked" if r.behind is None else f"{r.behind} behind"
     if found.hits and not r.matched:
         # No words were asked for: whatever is in scope is a hit, newest first.

@@ -93,9 +93,7 @@ class LocalEmbedder:
         name = network.tokenizer.id_to_token
         return Asked(out, rows, tuple(name(int(i)) or "" for i in tokens.ids[tokens.own_first : tokens.own_last]))
 
-    def _side_by_side(
-        self, run: Callable[[list[int]], list[States]], planned: list[list[int]]
-    ) -> Iterator[list[States]]:
+    def _side_by_side(self, run: _Run, planned: list[list[int]]) -> Iterator[list[States]]:
         """What `run` gives for each batch, in order. No thread outlives the call: a fork would not have it."""
         if self.threads == 1 or len(planned) == 1:
             yield from map(run, planned)

@@ -24,8 +24,8 @@ LOW_DISK_SHARE = 20
 LOW_DISK_LEAST_BYTES = 2 * MIB
 DATABASE_LEAST_BYTES = MIB
 DISK_PARTS = 3
-"""A transaction may add at most this part of the room on the disk to the database."""
-
+"""A transaction may add at most this part of the room on the disk to the database: what it adds is in the log first and
+in the database later, and once more for good measure."""
 
 RESERVE = "reserve"
 _BLOCK = bytes(MIB)
@@ -79,25 +79,24 @@ def keep_within(ws: Workspace, index: Index) -> None:
     """Let `index` grow as far as the budget and the disk allow now; raises DiskFull if the disk is low."""
     check_disk(ws)
     of = bounds_of(ws, index)
-    room = disk_room(ws)
-    # What a transaction adds is in the log first and in the database later: twice, and once more for good measure.
-    index.limit(of.database, min(of.wal, max(MIB, room // DISK_PARTS)), room // DISK_PARTS)
+    part = _disk_part(ws)
+    index.limit(of.database, min(of.wal, max(MIB, part)), part)
 
 
 def at_limit(ws: Workspace, index: Index, error: HoldfastError) -> HoldfastError:
     """`error` with the figure in it, where SQLite could only say that the database is full."""
     if isinstance(error, IndexOverBudget) and error.message == IndexOverBudget().message:
         of = bounds_of(ws, index)
-        if _size(ws, index) + disk_room(ws) // DISK_PARTS < of.database:
+        if _size(ws, index) + _disk_part(ws) < of.database:
             return _disk_low(ws)
         return IndexOverBudget(f"The index has reached its limit of {of.total:,} bytes.")
     return error
 
 
-def disk_room(ws: Workspace) -> int:
-    """The bytes of the disk that are free beyond what is kept for notes."""
+def _disk_part(ws: Workspace) -> int:
+    """By how many bytes one transaction may grow the database, so that what is kept for notes stays free."""
     free, total = ws.disk()
-    return max(0, free - low_disk_bytes(total))
+    return max(0, free - low_disk_bytes(total)) // DISK_PARTS
 
 
 def check_disk(ws: Workspace) -> None:

@@ -17,12 +17,15 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from holdfast.engine.slot_child import FAILED, LENGTH, NO_MEMORY, PARSED, READY, unpack
 from holdfast.errors import NoteMalformed
 from holdfast.index.base import NoteRecord
 from holdfast.model import show_path
+
+T = TypeVar("T")
 
 START_S = 30.0
 """How long a new process may take until it can be used; a busy machine needs a second or two."""
@@ -69,29 +72,11 @@ class Slots:
 
     def read(self, data: bytes, path: str, chunk_tokens: int, digest: bytes, limit_s: float) -> tuple[NoteRecord, str]:
         """See `Slot.read`."""
-        with self._guard:
-            if time.monotonic() < self._rest_until_s:
-                raise UnavailableError("it could not be started a moment ago")
-            slot = self._idle.pop() if self._idle else Slot(self._memory_bytes)
-        try:
-            return slot.read(data, path, chunk_tokens, digest, limit_s)
-        except UnavailableError:
-            self._rest_until_s = time.monotonic() + REST_S
-            raise
-        finally:
-            with self._guard:
-                self._idle.append(slot)
+        return self._use(lambda slot: slot.read(data, path, chunk_tokens, digest, limit_s))
 
     def warm(self) -> None:
         """Start a process before it is needed. Raises UnavailableError."""
-        slot = Slot(self._memory_bytes)
-        try:
-            slot.start()
-        except UnavailableError:
-            self._rest_until_s = time.monotonic() + REST_S
-            raise
-        with self._guard:
-            self._idle.append(slot)
+        self._use(Slot.start)
 
     def close(self) -> None:
         """End the processes that are idle, and let the next one be tried at once."""
@@ -100,6 +85,20 @@ class Slots:
             self._rest_until_s = 0.0
         for slot in idle:
             slot.close()
+
+    def _use(self, work: Callable[[Slot], T]) -> T:
+        with self._guard:
+            if time.monotonic() < self._rest_until_s:
+                raise UnavailableError("it could not be started a moment ago")
+            slot = self._idle.pop() if self._idle else Slot(self._memory_bytes)
+        try:
+            return work(slot)
+        except UnavailableError:
+            self._rest_until_s = time.monotonic() + REST_S
+            raise
+        finally:
+            with self._guard:
+                self._idle.append(slot)
 
 
 class Slot:

@@ -50,16 +50,12 @@ def usable_index(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> tuple[
         reason, rebuild = e.message.rstrip("."), rebuild and not isinstance(e, IndexTooNew)
         if not (ws.config.self_heal or ws.generations.is_outdated() or isinstance(e, ResourceFault)):
             reason, rebuild = f"{e.message} {LEFT_ALONE}".rstrip("."), False
-    said, of_other = [f"{reason}; the notes were searched instead"], list[str]()
-    others: list[Index] = []
-
-    def is_filled_by_another() -> bool:
-        others.extend(i for i in [_filled(ws, stopgap, of_other)] if i is not None)
-        return bool(others)
-
-    own = stopgap.index(said, rebuild=rebuild, until=is_filled_by_another)
-    degraded += of_other if others else said
-    return (others[0], "keyword") if others else (own, "scan")
+    said = [f"{reason}; the notes were searched instead"]
+    own = stopgap.index(said, rebuild=rebuild, until=lambda: _filled(ws, stopgap, []) is not None)
+    if stopgap.behind != 0 and (filled := _filled(ws, stopgap, degraded)) is not None:
+        return filled, "keyword"
+    degraded += said
+    return own, "scan"
 
 
 def _filled(ws: Workspace, stopgap: Stopgap, degraded: list[str]) -> Index | None:
@@ -122,17 +118,15 @@ class Stopgap:
             if self._index is None:
                 self._index = SqliteIndex.in_memory()
             left_ms = int(self._ws.config.scan_s * 1000)
-            done = scan_into(self._ws, self._index, min(STEP_MS, left_ms))
-            while done.behind != 0 and (left_ms := left_ms - STEP_MS) > 0:
-                if until():
-                    return self._index
+            done, is_enough = scan_into(self._ws, self._index, min(STEP_MS, left_ms)), False
+            while done.behind != 0 and (left_ms := left_ms - STEP_MS) > 0 and not (is_enough := until()):
                 done = scan_into(self._ws, self._index, min(STEP_MS, left_ms))
             self.behind = done.behind
             index = self._index
         if done.behind is None or done.behind:
             total = "all" if done.behind is None else f"{done.notes + done.behind:,}"
             degraded.append(f"scanned {done.notes:,} of {total} notes within {self._ws.config.scan_s:g} s")
-        if rebuild and self._ws.config.background:
+        if rebuild and not is_enough and self._ws.config.background:
             degraded.append(self._detached.start("sync") or "a sync in the background is building the index")
         return index
 

@@ -16,7 +16,7 @@ from holdfast.errors import VaultBusy
 from holdfast.files.fs import FileSystem
 
 _PROBES = 3
-_PROBES_UNSIGNED = 40
+_PROBES_UNSIGNED = 40  # where nobody has signed the file: who holds it asks, or is a job on a full disk
 _PROBE_S = 0.002
 _POLL_S = 0.05
 _TEXT_BYTES = 4096
@@ -31,7 +31,7 @@ class Holder:
     verb: str = ""
 
     def __str__(self) -> str:
-        article = "an" if self.verb[:1] in tuple("aeio") else "a"
+        article = "an" if self.verb.startswith(("a", "e", "i", "o")) else "a"
         who = f"pid {self.pid or 'unknown'}, since {self.since or 'just now'}"
         return f"{article} {self.verb or 'job'} is in progress ({who})"
 
