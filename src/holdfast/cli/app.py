@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from holdfast.cli import ask, keep, output
+from holdfast.cli import ask, clinic, keep, output
 from holdfast.cli.shared import app
 from holdfast.errors import HoldfastError, ResourceFault, UserError
 from holdfast.vault import raise_file_limit
 
-__all__ = ["ask", "keep", "run"]
+__all__ = ["ask", "clinic", "keep", "run"]
 
 
 def run(args: list[str]) -> int:

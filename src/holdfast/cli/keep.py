@@ -73,12 +73,12 @@ def watch(
 ) -> None:
     """Keep the index up to date while notes change, until Ctrl-C. With --json, one JSON object a line."""
     s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v, _until_told_to_end() as stop:
+    with opened(s) as v, until_told_to_end() as stop:
         v.watch(stop, lambda event: output.show_now(event, s.as_json, shown.watched))
 
 
 @contextmanager
-def _until_told_to_end() -> Iterator[threading.Event]:
+def until_told_to_end() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets; the second one does what it always does."""
     stop = threading.Event()
     known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
