@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench import (
+    clinic,
     commands,
     embedding,
     hybrid,
@@ -48,6 +49,7 @@ FAMILIES: dict[str, Family] = {
         small,
         hybrid,
         quality,
+        clinic,
     )
 }
 HEAD = ("", "what", "must", "measured", "compared with")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.cli.output import one_line, size_text, styled
+from holdfast.cli.output import counted, one_line, size_text, styled
 from holdfast.clinic.report import Report
 
 
@@ -18,14 +18,16 @@ def report(found: Report) -> str:
         lines += ["", f"{kind}  {about}{one_line(f.message)}", f"    {one_line(f.cure)}"]
     if found.plan:
         lines += ["", "done:" if found.done else "would do:"]
-        lines += [f"  {p.action.replace('_', ' ')} {one_line(p.target)} ({size_text(p.bytes)})" for p in found.plan]
+        weights = [f" ({size_text(p.bytes)})" if p.bytes else "" for p in found.plan]
+        steps = [f"  {p.action.replace('_', ' ')} {one_line(p.target)}" for p in found.plan]
+        lines += [step + weight for step, weight in zip(steps, weights, strict=True)]
     lines += _listed("what is lost by it:" if found.done else "what would be lost by it:", found.loses)
     lines += _listed("not known:", found.unknown)
     lines += _listed("", found.remarks)
     if found.done:
         lines += ["", f"done; {size_text(found.freed_bytes)} freed"]
     elif found.plan:
-        lines += ["", "nothing was changed"]
+        lines += ["", "nothing was changed (add --apply to what you choose)"]
     return "\n".join(lines)
 
 
@@ -36,7 +38,9 @@ def _listed(title: str, texts: tuple[str, ...]) -> list[str]:
 def _seen(x: Any) -> str:
     if "live_bytes" in x:
         rows = (
-            f"{x['rows']:,} rows in {x['fragments']:,} fragments" if x["rows"] is not None else "no readable manifest"
+            f"{counted(x['rows'], 'row')} in {counted(x['fragments'], 'fragment')}"
+            if x["rows"] is not None
+            else "no readable manifest"
         )
         return (
             f"{one_line(x['path'])}: {size_text(x['bytes'])} for {size_text(x['live_bytes'])} ({x['ratio']:.1f} times),"

@@ -107,7 +107,8 @@ def _pruned_into(chart: Chart, d: Dataset, *, quiet: bool) -> bool:
         if isinstance(e, DiskFull):
             chart.remarks += by_hand(d)
         return False
-    chart.plan.append(Step("prune", name, stats))
+    if stats:
+        chart.plan.append(Step("prune", name, stats))
     same_version = (
         after.manifest is not None and d.manifest is not None and after.manifest.version == d.manifest.version
     )

@@ -89,7 +89,7 @@ def look(chart: Chart, datasets: list[Dataset], bounds: Bounds) -> None:
         chart.seen.append(describe(d))
         _damage(chart, d)
         _weight(chart, d, bounds)
-        _remarks(chart, d)
+        _remarks(chart, d, bounds)
     _set_aside(chart)
     total = sum(d.bytes for d in datasets)
     if 0 < bounds.cap_bytes < total:
@@ -150,7 +150,7 @@ def _index(d: Dataset, id_: str, name: str, columns: tuple[int, ...]) -> Mapping
 
 
 def _cure(chart: Chart, option: str) -> str:
-    return f"holdfast clinic lance {shell(chart.path)} {option}"
+    return f"holdfast clinic lance {shell(chart.path)} {option} --apply"
 
 
 def _some(paths: list[str]) -> str:
@@ -213,7 +213,7 @@ def _weight(chart: Chart, d: Dataset, bounds: Bounds) -> None:
         chart.notes.append(Finding("many_index_files", name, message, "Raise it for its owner: `ulimit -n 8192`."))
 
 
-def _remarks(chart: Chart, d: Dataset) -> None:
+def _remarks(chart: Chart, d: Dataset, bounds: Bounds) -> None:
     name = show_path(d.name)
     if d.tags:
         chart.remarks.append(f"{name}: a prune keeps what its tags hold: {', '.join(d.tags[:_LISTED])}.")
@@ -221,7 +221,8 @@ def _remarks(chart: Chart, d: Dataset) -> None:
         chart.remarks.append(f"{name}: it has branches ({', '.join(d.branches[:_LISTED])}); their files count as live.")
     if d.elsewhere:
         chart.unknown.append(f"{name}: {d.elsewhere:,} of its files lie in another dataset, and were not looked at.")
-    if d.compacted_ns is None and d.manifest is not None:
+    is_ill = bounds.is_bloated(d) or (d.manifest is not None and len(d.manifest.fragments) >= _FRAGMENTS)
+    if d.compacted_ns is None and is_ill:
         first = f" (version {min(d.versions):,} is the oldest)" if min(d.versions) > 1 else ""
         chart.unknown.append(f"{name}: no trace of a compaction is left in its files{first}.")
     if d.orphans is None:
