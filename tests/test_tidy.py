@@ -23,6 +23,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 # Modules that keep a broad exception and raise it elsewhere: path -> where.
 KEPT_ERRORS = {
     "files/wide.py": "Pending.result raises it in the thread that asked",
+    "clinic/lance/child.py": "it goes to the process that asked, which raises it as LanceRefused",
     "engine/slot_child.py": "it goes to the process that asked, which raises it as NoteMalformed",
 }
 

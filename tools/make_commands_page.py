@@ -72,6 +72,8 @@ def _params(command: Any, skip: frozenset[str] = frozenset()) -> list[str]:
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     """(words, command) of every command, those of groups by both words."""
     for verb, command in group.commands.items():
+        if command.hidden:
+            continue
         if hasattr(command, "commands"):
             yield from commands(command, f"{before}{verb} ")
         else:

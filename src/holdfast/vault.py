@@ -53,9 +53,15 @@ AUDIT_EVERY_S, AUDITED = 60.0, 16
 """A watch compares so many notes with what is kept of them, so often."""
 
 
-def raise_file_limit() -> None:
-    """Let this process open as many files as it may ever need; for programs, which own their process."""
-    FileSystem().raise_open_files_limit(OPEN_FILES)
+def raise_file_limit() -> tuple[int, int]:
+    """Let this process open as many files as it may ever need; for programs, which own their process.
+
+    Returns the soft limit before and after.
+    """
+    fs = FileSystem()
+    before = fs.open_files_limit()
+    fs.raise_open_files_limit(OPEN_FILES)
+    return before, fs.open_files_limit()
 
 
 class Vault:

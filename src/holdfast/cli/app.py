@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from holdfast.cli import ask, clinic, keep, output
+from holdfast.cli import ask, clinic, keep, output, shared
 from holdfast.cli.shared import app
 from holdfast.errors import HoldfastError, ResourceFault, UserError
 from holdfast.vault import raise_file_limit
@@ -18,7 +18,7 @@ __all__ = ["ask", "clinic", "keep", "run"]
 def run(args: list[str]) -> int:
     """Run the command line and return its exit code; errors go to stderr, as JSON where JSON was asked for."""
     output.prepare()
-    raise_file_limit()
+    shared.file_limits = raise_file_limit()
     options = args[: args.index("--")] if "--" in args else args
     as_json = "--json" in options or "--jsonl" in options
     try:

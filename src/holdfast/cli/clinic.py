@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from holdfast.cli import output, shown_clinic
+from holdfast.cli import output, shared, shown_clinic
 from holdfast.cli.keep import until_told_to_end
-from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, app, merged
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged
 from holdfast.errors import ConfigError, UserError
 from holdfast.results import Checked
 from holdfast.vault import Vault
 
-DirArgument = Annotated[str, typer.Argument(metavar="DIR", help="The folder to look at.")]
+DirArgument = Annotated[str | None, typer.Argument(metavar="DIR", help="The folder to look at; --vault names it too.")]
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it; without it, only say what would be done.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Go on while another process has files open.")]
 
@@ -47,6 +48,8 @@ app.add_typer(clinic_app, name="clinic")
 
 
 def _finish(s: Any, report: Any) -> None:
+    if raised := shared.raised_file_limit():
+        report = replace(report, remarks=(*report.remarks, raised))
     output.show(report, s.as_json, shown_clinic.report)
     if not report.ok:
         raise typer.Exit(PROBLEMS)
@@ -62,30 +65,40 @@ def _checking(state_dir: str | None) -> Callable[[str], Checked]:
 
 @clinic_app.command("any", hidden=True)
 def any_kind(
-    ctx: typer.Context, directory: DirArgument, state_dir: StateOption = None, as_json: JsonOption = False
+    ctx: typer.Context,
+    directory: DirArgument = None,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at whatever is in the folder: an index of ours, of Lance or of Chroma. Nothing is changed."""
     from holdfast.clinic.kinds import examine
 
-    s = merged(ctx, None, state_dir, as_json)
+    s = merged(ctx, vault, state_dir, as_json)
+    directory = _named(directory, s.vault)
     _finish(s, examine(directory, _checking(s.state_dir)))
 
 
-@clinic_app.command()
-def vault(
-    ctx: typer.Context, directory: DirArgument, state_dir: StateOption = None, as_json: JsonOption = False
+@clinic_app.command("vault")
+def a_vault(
+    ctx: typer.Context,
+    directory: DirArgument = None,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at a vault of Holdfast and its index, as `check` does."""
     from holdfast.clinic.kinds import examine_vault
 
-    s = merged(ctx, None, state_dir, as_json)
+    s = merged(ctx, vault, state_dir, as_json)
+    directory = _named(directory, s.vault)
     _finish(s, examine_vault(directory, _checking(s.state_dir)))
 
 
 @clinic_app.command()
 def lance(
     ctx: typer.Context,
-    directory: DirArgument,
+    directory: DirArgument = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove old versions, without compaction.")] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Prune, then merge small fragments.")] = False,
     rewrite: Annotated[
@@ -106,13 +119,15 @@ def lance(
     ] = "60s",
     apply: ApplyOption = False,
     force: ForceOption = False,
+    vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at every Lance dataset below a folder, such as ~/.everos/.index/lancedb, and make it small again."""
     from holdfast.clinic import lance as room
 
-    s = merged(ctx, None, state_dir, as_json)
+    s = merged(ctx, vault, state_dir, as_json)
+    directory = _named(directory, s.vault)
     actions = {"--prune": prune, "--compact": compact, "--rewrite": rewrite, "--evict": evict, "--watch": watch}
     chosen = _one_of(actions, apply)
     bounds = room.Bounds(_bytes("--cap", cap), _positive("--ratio", ratio))
@@ -137,8 +152,11 @@ def lance(
 @clinic_app.command()
 def chroma(
     ctx: typer.Context,
-    directory: DirArgument,
+    directory: DirArgument = None,
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Set damaged or drifted segments aside.")] = False,
+    refill: Annotated[
+        bool, typer.Option("--refill", help="Put vectors of old files back into the queue, for a new graph.")
+    ] = False,
     listing: Annotated[bool, typer.Option("--list", help="List what was set aside.")] = False,
     restore: Annotated[str | None, typer.Option("--restore", metavar="NAME", help="Put one of them back.")] = None,
     rescue: Annotated[
@@ -149,14 +167,18 @@ def chroma(
     ] = None,
     apply: ApplyOption = False,
     force: ForceOption = False,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at a Chroma or MemPalace folder, such as ~/.mempalace/palace: what its files hold, and what they lost."""
     from holdfast.clinic import chroma as room
 
-    s = merged(ctx, None, None, as_json)
+    s = merged(ctx, vault, state_dir, as_json)
+    directory = _named(directory, s.vault)
     actions = {
         "--quarantine": quarantine,
+        "--refill": refill,
         "--list": listing,
         "--restore": restore is not None,
         "--rescue": rescue is not None,
@@ -164,6 +186,8 @@ def chroma(
     chosen = _one_of(actions, apply)
     if chosen == "--quarantine":
         done = room.quarantine(directory, apply=apply, force=force)
+    elif chosen == "--refill":
+        done = room.refill(directory, apply=apply, force=force)
     elif chosen == "--list":
         done = room.listed(directory)
     elif restore is not None:
@@ -173,6 +197,13 @@ def chroma(
     else:
         done = room.examine(directory, stale_seconds=stale_seconds)
     _finish(s, done)
+
+
+def _named(directory: str | None, vault: str | None) -> str:
+    named = directory if directory is not None else vault
+    if not named:
+        raise UserError("No folder is named.", hint="Name the one to look at, such as ~/.everos.")
+    return named
 
 
 def _one_of(actions: dict[str, bool], apply: bool) -> str | None:

@@ -15,6 +15,16 @@ from holdfast.vault import Vault
 
 PROBLEMS = 3
 
+file_limits = (0, 0)
+"""The soft limit of open files as this process found it, and as it is now."""
+
+
+def raised_file_limit() -> str:
+    """That the limit was raised, as a sentence, or "" where it was not."""
+    before, now = file_limits
+    return f"The soft limit of open files was {before:,} and is {now:,} for this run." if now > before else ""
+
+
 app = typer.Typer(
     name="holdfast",
     help="Long-term memory for AI agents and the people they work with: your Markdown notes, found again.",

@@ -46,6 +46,8 @@ def _seen(x: Any) -> str:
             f"{one_line(x['path'])}: {size_text(x['bytes'])} for {size_text(x['live_bytes'])} ({x['ratio']:.1f} times),"
             f" {rows}, versions {x['oldest_version']} to {x['newest_version']}"
         )
+    if "name" in x:
+        return f"{one_line(x['name'])} ({size_text(x['bytes'])}): {one_line(str(x.get('what', '')))}"
     if "verdict" in x:
         name = f"{one_line(str(x['collection']))} {x['segment']}"
         return f"{name}: {styled(x['verdict'], '1')}  {one_line(str(x.get('what', '')))}"

@@ -243,7 +243,7 @@ def _read_operations(found: Dataset) -> None:
 
 def _read_orphans(found: Dataset) -> None:
     """Files of data and indices that no version names: what a failed write or a killed process left."""
-    unnamed = {p.rpartition("/")[2].encode(errors="surrogateescape"): p for p in found.files if _is_plain_data(p)}
+    unnamed = {p.rpartition("/")[2].encode(errors="surrogateescape"): p for p in found.files if _holds_rows(p)}
     for path in found.live:
         unnamed.pop(path.rpartition("/")[2].encode(errors="surrogateescape"), None)
     folders = {p.split("/")[1] for p in found.files if p.startswith("_indices/") and p not in found.live}
@@ -272,7 +272,7 @@ def _read_orphans(found: Dataset) -> None:
     found.orphans |= {p for p in found.files if p.startswith("_indices/") and p.split("/")[1] in ids}
 
 
-def _is_plain_data(path: str) -> bool:
+def _holds_rows(path: str) -> bool:
     return path.startswith("data/") and path.count("/") == 1
 
 

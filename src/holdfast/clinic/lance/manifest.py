@@ -192,13 +192,13 @@ def _fragment(body: bytes) -> Fragment:
         if number == 1:
             id_ = integer(value)
         elif number == 2:
-            pieces.append(_data_file(message(value)))
+            pieces.append(_rows_file(message(value)))
         elif number == 3:
             deletion = message(value)
         elif number == 4:
             rows = integer(value)
         elif number == 11:
-            pieces += [_data_file(message(v)) for n, v in fields(message(value)) if n == 1]
+            pieces += [_rows_file(message(v)) for n, v in fields(message(value)) if n == 1]
         elif number in (6, 8, 10):
             pieces += [Piece(text(v)) for n, v in fields(message(value)) if n == 1]
     if deletion:
@@ -207,7 +207,7 @@ def _fragment(body: bytes) -> Fragment:
     return Fragment(id_, rows, deleted, tuple(pieces))
 
 
-def _data_file(body: bytes) -> Piece:
+def _rows_file(body: bytes) -> Piece:
     path, size, elsewhere = "", 0, False
     for number, value in fields(body):
         if number == 1:
