@@ -78,7 +78,6 @@ def test_bloated_link_lists_are_read_up_to_their_count(tmp_path: Path) -> None:
 
 CURABLE = {
     "header cut": (patients.flushed, cut_header),
-    "links gone": (patients.flushed, lambda p: (patients.segment(p) / "link_lists.bin").unlink()),
     "lengths gone": (patients.flushed, lambda p: (patients.segment(p) / "length.bin").unlink()),
     "ghosts": (patients.ghosts, lambda p: None),
     "poisoned": (patients.flushed, lambda p: poison(p)),
