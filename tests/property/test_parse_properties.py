@@ -157,4 +157,5 @@ def test_time_is_linear(text: str) -> None:
         return time.process_time() - start
 
     small = max(seconds(500), 0.005)
-    assert seconds(4000) < 40 * small
+    # The shortest of a few: a busy machine makes one run long, not all of them.
+    assert any(seconds(4000) < 40 * small for _ in range(4))
