@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,43 @@ from typing import Any
 from tests.bench.measure import Ran, Row, holdfast_command, run
 from tests.bench.setup import Bench, Skipped
 from tests.clinic import lance_patients as lance
-from tests.clinic.measure_chroma import build as build_chroma
 
 FAMILY = "clinic"
 RATIO, LOOK_S, LOOK_BYTES = 1.5, 20.0, 200 << 20
 CAP_BYTES = 20_000_000
+
+_CHROMA = """
+import sys
+import chromadb
+import numpy
+from chromadb.config import Settings
+
+rows, dimensions, per_source = map(int, sys.argv[2:])
+client = chromadb.PersistentClient(sys.argv[1], Settings(anonymized_telemetry=False))
+metadata = {"hnsw:sync_threshold": 50000, "hnsw:batch_size": 50000, "hnsw:space": "cosine"}
+drawers = client.create_collection("mempalace_drawers", embedding_function=None, metadata=metadata)
+random = numpy.random.default_rng(7)
+for start in range(0, rows, 5000):
+    ids = range(start, min(rows, start + 5000))
+    drawers.add(
+        ids=[f"drawer_wing_room_{n:024x}" for n in ids],
+        embeddings=random.random((len(ids), dimensions), dtype=numpy.float32),
+        documents=[f"Chunk {n} of a conversation. " + "Words upon words. " * 25 for n in ids],
+        metadatas=[
+            {
+                "wing": f"wing{n // 10000}", "room": f"room{n // 1000 % 10}", "chunk_index": n % per_source,
+                "source_file": f"/home/user/notes/file{n // per_source}.md", "added_by": "mempalace",
+                "filed_at": "2026-11-02T09:14:03", "hall": "general", "source_mtime": 1700000000.5,
+            }
+            for n in ids
+        ],
+    )
+"""
+
+
+def build_chroma(path: str, rows: int) -> None:
+    """A database as MemPalace writes it, of so many rows with 48 dimensions, 25 a source."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _CHROMA, path, str(rows), "48", "25"], check=True)
 
 
 def _lance(*args: str, limit: int = 0) -> Ran:
