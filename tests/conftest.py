@@ -24,6 +24,7 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in [n for n in os.environ if n.startswith("HOLDFAST_") and n != "HOLDFAST_SHARED"]:
         del os.environ[name]
     os.environ["HOLDFAST_STATE"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["HOLDFAST_DATA"] = str(tmp_path_factory.mktemp("data"))
     os.environ["HOLDFAST_CONFIG"] = os.devnull
     os.environ["HOLDFAST_BACKGROUND"] = "0"
     # Tests of meaning say which embedder they want; the others do not load a model each.

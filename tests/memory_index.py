@@ -23,6 +23,7 @@ from holdfast.engine import forest, turns
 from holdfast.engine.question import Question
 from holdfast.index.asking import SPEAKER, ChunkRow, Condition, Detail, Newest, Search, Signals
 from holdfast.index.base import Aside, Counts, FileRow, LinkRow, NameLevel, NameRow, NoteRecord, NoteRow
+from holdfast.index.graph import Dated, Source, Step, Tie
 from holdfast.model import Witness, fold, key_path, show_path, speaker_byte
 from holdfast.text.tokens import stop_terms
 
@@ -160,6 +161,101 @@ class NoVectors:
     def remember_ready(self) -> None: ...
 
 
+class MemoryGraph:
+    """See index.graph.Graph."""
+
+    def __init__(self, index: MemoryIndex) -> None:
+        self._index = index
+
+    def _ties(self) -> list[Tie]:
+        return [
+            Tie(n, i, x.line, x.target, x.name, x.heading, x.relative, x.relation)
+            for n, r in sorted(self._index.now.notes.items())
+            for i, x in enumerate(r.links)
+        ]
+
+    def _facts(self) -> list[Dated]:
+        return [
+            Dated(n, i, x.line, x.kind, x.label, x.valid_from, x.valid_to)
+            for n, r in sorted(self._index.now.notes.items())
+            for i, x in enumerate(r.facts)
+        ]
+
+    def names_of(self, notes: Iterable[int]) -> dict[int, list[str]]:
+        known = self._index.now.notes
+        return {n: sorted({k for k, _, _ in known[n].names}) for n in set(notes) if n in known and known[n].names}
+
+    def named(self, names: Iterable[str]) -> dict[str, list[NameRow]]:
+        return {name: found for name in set(names) if (found := self._index.named(name))}
+
+    def sources(self, names: Iterable[str]) -> list[Source]:
+        wanted = set(names)
+        return [
+            (self._index._key(t.note), t.ord, t.target, int(t.relative), t.note)
+            for t in self._ties()
+            if t.name in wanted
+        ]
+
+    def links(self, places: Sequence[Place]) -> list[LinkRow | None]:
+        rows = [self._index.links_from(n) for n, _ in places]
+        return [row[at] if 0 <= at < len(row) else None for row, (_, at) in zip(rows, places, strict=True)]
+
+    def ties_from(self, notes: Iterable[int], most: int) -> list[Tie]:
+        wanted = set(notes)
+        return [t for t in self._ties() if t.note in wanted and t.ord < most]
+
+    def ties_to(self, names: Sequence[str], most: int) -> list[list[Tie]]:
+        return [[t for t in reversed(self._ties()) if t.name == name][:most] for name in names]
+
+    def steps(self, after: Place, limit: int) -> list[tuple[Place, Step]]:
+        return [
+            ((t.note, t.ord), (t.note, t.line, t.target, t.name, int(t.relative)))
+            for t in self._ties()
+            if (t.note, t.ord) > after
+        ][:limit]
+
+    def note_keys(self) -> list[tuple[int, bytes]]:
+        return [(r.id, r.key) for r in self._index._rows()]
+
+    def other_keys(self) -> list[bytes]:
+        named = {n for n, r in self._index.now.notes.items() if r.names}
+        return [key for key, (_, i, _) in sorted(self._index.now.files.items()) if i not in named]
+
+    def stamps(self, notes: Iterable[int]) -> dict[int, tuple[bytes, int]]:
+        wanted = set(notes)
+        return {r.id: (r.key, r.modified_ns) for r in self._index._rows() if r.id in wanted}
+
+    def passages_at(self, places: Sequence[tuple[int, int]]) -> list[int]:
+        out = []
+        for note, line in places:
+            record = self._index.now.notes.get(note)
+            out.append(max((i for i, c in enumerate(record.chunks if record else ()) if c.line <= line), default=0))
+        return out
+
+    def labels(self) -> list[str]:
+        return sorted({f.label for f in self._facts() if f.label is not None})
+
+    def labelled(self, labels: Iterable[str]) -> list[Dated]:
+        wanted = set(labels)
+        return [f for f in self._facts() if f.label in wanted]
+
+    def facts_of(self, notes: Iterable[int]) -> list[Dated]:
+        wanted = set(notes)
+        return [f for f in self._facts() if f.note in wanted]
+
+    def dated(self, after: Place, limit: int) -> list[Dated]:
+        return [f for f in self._facts() if (f.valid_from or f.valid_to) and (f.note, f.ord) > after][:limit]
+
+    def stated(self, keys: Iterable[str], notes: Iterable[int] | None = None) -> list[tuple[int, str, str]]:
+        wanted, asked = set(keys), None if notes is None else set(notes)
+        return sorted(
+            (n, k, v)
+            for n, r in self._index.now.notes.items()
+            for k, v in set(r.fields)
+            if k in wanted and (asked is None or n in asked)
+        )
+
+
 class MemoryIndex:
     """See index.base.Index."""
 
@@ -170,6 +266,7 @@ class MemoryIndex:
     def __init__(self) -> None:
         self.state = _State()
         self.vectors = NoVectors()
+        self.graph = MemoryGraph(self)
         self._snapshots: list[_State] = []
 
     @property

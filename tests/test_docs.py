@@ -62,6 +62,7 @@ def test_the_commands_of_the_interface_are_there() -> None:
     assert set(COMMANDS) == {
         "init", "sync", "watch", "embed", "vectors export", "vectors salvage", "recall", "read", "list", "eval",
         "status", "check", "repair", "prune", "rebuild", "parse", "clinic vault", "clinic lance", "clinic chroma",
+        "write", "edit", "remember", "delete", "history", "recent", "diff", "restore", "undo",
     }  # fmt: skip
 
 
@@ -248,5 +249,6 @@ def test_every_error_says_what_to_do_next() -> None:
         error = c()
         assert error.message.endswith("."), n
         assert error.hint.endswith("."), n
-        assert set(error.to_dict()) == {"kind", "message", "hint", "retryable", "exit"}
+        more = {"current_digest", "diff"} if n == "Conflict" else set()
+        assert set(error.to_dict()) == {"kind", "message", "hint", "retryable", "exit", *more}
         assert error.retryable is (error.exit == 75), n

@@ -54,6 +54,11 @@ class Config:
     overlay_chunks: int = 1_500
     overlay_first: int = 20_000
 
+    # History. It is kept beside the indexes, never in the vault (engine/past.py).
+    history: str = "on"  # on, none, or commit: also into the vault's own git repository
+    history_bytes: int = 0  # 0: by formula, 3 x the notes' bytes + 64 MiB
+    history_days: float = 365.0  # older versions go first; the newest of each note stays
+
     # Meaning. The address and the key of an embedder are taken from the user alone, never from a vault (see load).
     embedder: str = "local"  # local, none, onnx:DIR, openai:URL, ollama:URL
     embedder_model: str = ""

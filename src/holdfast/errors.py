@@ -79,10 +79,21 @@ class NotFound(UserError):
 
 
 class Conflict(UserError):
-    """The note was changed by somebody else."""
+    """The note was changed by somebody else.
+
+    `current_digest` is of what it holds now (None where there is no note), `diff` says in text how the two differ.
+    """
 
     exit, http = 5, 409
     hint_default = "Read the note again and repeat the change."
+
+    def __init__(self, message: str = "", *, hint: str = "", current_digest: str | None = None, diff: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.current_digest, self.diff = current_digest, diff
+
+    def to_dict(self) -> dict[str, Any]:
+        """As every error, with the two."""
+        return {**super().to_dict(), "current_digest": self.current_digest, "diff": self.diff}
 
 
 class PathNotAllowed(UserError):

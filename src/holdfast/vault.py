@@ -21,6 +21,7 @@ from holdfast.engine.look import look_first
 from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.parse import parse_file
 from holdfast.engine.passes import Options, Progress
+from holdfast.engine.places import SETTINGS, find_vault, read_settings
 from holdfast.engine.prune import prune
 from holdfast.engine.rank import By, Mode
 from holdfast.engine.recall import recall
@@ -28,7 +29,7 @@ from holdfast.engine.repair import repair
 from holdfast.engine.status import status, write_health
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.sync import rebuild, sync
-from holdfast.engine.workspace import SETTINGS, Workspace, find_vault, read_settings
+from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
@@ -46,6 +47,7 @@ from holdfast.results import (
     Upkeep,
     Watched,
 )
+from holdfast.writing import Writing
 
 OPEN_FILES = 8_192
 HEALTH_EVERY_S = 5.0
@@ -64,7 +66,7 @@ def raise_file_limit() -> tuple[int, int]:
     return before, fs.open_files_limit()
 
 
-class Vault:
+class Vault(Writing):
     """A folder of notes and its index. May be used from several threads; several processes on one vault are normal."""
 
     def __init__(self, workspace: Workspace) -> None:

@@ -174,7 +174,8 @@ def _looked(bench: Bench) -> Iterator[Row]:
     files = sum(len(names) for _, _, names in os.walk(out))
     yield Row(
         FAMILY, f"rescue {rows:,} Chroma rows", "",
-        f"{done.cpu_s:.1f} s CPU, {done.peak_bytes / 1e6:.0f} MB, {files:,} notes", "", None, {"cpu_s": done.cpu_s, "peak_bytes": done.peak_bytes},
+        f"{done.cpu_s:.1f} s CPU, {done.peak_bytes / 1e6:.0f} MB, {files:,} notes", "", None,
+        {"cpu_s": done.cpu_s, "peak_bytes": done.peak_bytes},
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ class Command:
             "PATH": os.environ["PATH"],
             "HOME": str(self.state),
             "HOLDFAST_STATE": str(self.state),
+            "HOLDFAST_DATA": f"{self.state}-history",
             "HOLDFAST_BACKGROUND": "0",
             "HOLDFAST_EMBEDDER": "none",
             "PYTHONWARNINGS": "error",

@@ -33,6 +33,7 @@ def test_the_model_reports_to_nobody(tmp_path: Path) -> None:
     hidden = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     environ = {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith("HOLDFAST_")}
     environ |= {"HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ["HOLDFAST_DATA"] = str(tmp_path / "history")
     log = tmp_path / "log"
     subprocess.run(
         ["strace", "-f", "-e", "trace=socket", "-o", log, sys.executable, "-c", ASK,

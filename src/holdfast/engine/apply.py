@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from holdfast.engine.apart import Apart, Late, Trial
+from holdfast.engine.counts import Counts
 from holdfast.engine.diff import is_note_key
 from holdfast.engine.journal import Journal
 from holdfast.engine.record import unread_record
@@ -24,6 +25,7 @@ from holdfast.files.look import look_at
 from holdfast.files.mounts import grain_ns
 from holdfast.files.spelling import Spelling
 from holdfast.files.wide import Pool, each
+from holdfast.history.rows import Change, Kind
 from holdfast.index.base import NEVER_NS, FileRow, Index, NoteRecord, Tx
 from holdfast.model import Witness, key_path, show_path
 
@@ -39,44 +41,6 @@ RETRY_S = (60, 300, 3_600, 86_400)
 
 
 @dataclass(slots=True)
-class Counts:
-    """What a pass did so far; `moved_from` are keys whose files were found under other names."""
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    moved: int = 0
-    unchanged: int = 0
-    files_read: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    explained: list[tuple[str, str]] = field(default_factory=list)
-    moved_from: set[bytes] = field(default_factory=set)
-
-    def numbers(self) -> tuple[int, int, int, int, int, dict[str, int]]:
-        """What can be counted wrongly by a transaction that fails."""
-        return self.added, self.changed, self.removed, self.moved, self.unchanged, dict(self.skipped)
-
-    def take_back(self, numbers: tuple[int, int, int, int, int, dict[str, int]]) -> None:
-        """Count again as it was at `numbers`."""
-        self.added, self.changed, self.removed, self.moved, self.unchanged, self.skipped = numbers
-
-    @property
-    def dealt_with(self) -> int:
-        """Files that need not be looked at again by this pass."""
-        return self.added + self.changed + self.moved + self.unchanged + sum(self.skipped.values())
-
-    def skip(self, reason: str, path: str = "", count: int = 1) -> None:
-        self.skipped[reason] = self.skipped.get(reason, 0) + count
-        if path:
-            self.explain(reason, path)
-
-    def explain(self, reason: str, path: str) -> None:
-        """Say something of a file that is in the index like all others."""
-        if len(self.explained) < 1000:
-            self.explained.append((show_path(path), reason))
-
-
-@dataclass(slots=True)
 class _Item:
     """One file on its way into the index: what the walk saw, what the index knew, what was read."""
 
@@ -88,6 +52,8 @@ class _Item:
     record: NoteRecord | None = None
     cut: str = ""
     old: FileRow | None = None
+    kept: bytes | None = None
+    """What it holds now, for the history."""
     is_put_off: bool = False
     is_due: bool = False
     """Though it failed, it is to be tried again at once."""
@@ -106,6 +72,7 @@ class Apply:
         self._journal, self._apart = journal, Apart(ws, index, journal)
         self.spelling = Spelling(ws.fs, ws.root)
         self.counts = Counts()
+        self._past = ws.past if ws.past.is_on and index.generation > 0 else None
         self.late: list[Late] = []
         self.set_aside: set[bytes] = set()
         self.checksum = self._is_forced = False
@@ -132,6 +99,7 @@ class Apply:
             if self._index.file_range(old) == expected and self._is_absent(_directory_key(old)):
                 with self._index.begin() as tx:
                     tx.move_directory(old, prefix)
+                self._remember(self._moved(e[0], w[0]) for e, w in zip(expected, files, strict=True))
                 self.counts.moved_from.update(w[0] for w in expected)
                 self.counts.moved += sum(is_note_key(w[0]) for w in files)
                 return True
@@ -150,6 +118,8 @@ class Apply:
                         self.counts.removed += is_note_key(key)
                     else:
                         self.counts.skip("unverified", key_path(key))
+            gone = [k for k, is_absent in zip(part, absent, strict=True) if is_absent and is_note_key(k)]
+            self._remember(Change(Kind.GONE, key_path(k), None, self._fs.time_ns()) for k in gone)
 
     def drop(self, keys: Iterable[bytes]) -> None:
         """Take these out although their files are there: ignore rules exclude them now."""
@@ -235,6 +205,22 @@ class Apply:
             raise
         for item in storing:
             self._journal.settle(item.witness[0])
+        self._remember(change for item in storing for change in self._seen(item, look_ns))
+
+    def _seen(self, item: _Item, look_ns: int) -> Iterator[Change]:
+        """What the history is told of a file that was brought in: that it moved, and what it holds now."""
+        key = item.witness[0]
+        if item.old is not None and is_note_key(key):
+            yield self._moved(item.old.witness[0], key)
+        if item.kept is not None and not item.gone:
+            yield Change(Kind.FOUND, key_path(key), item.kept, look_ns)
+
+    def _moved(self, old: bytes, new: bytes) -> Change:
+        return Change(Kind.MOVED, key_path(new), None, self._fs.time_ns(), old_path=key_path(old))
+
+    def _remember(self, changes: Iterable[Change]) -> None:
+        if self._past is not None:
+            self._past.found(list(changes))
 
     def _read(self, item: _Item) -> _Item:
         path = key_path(item.witness[0])
@@ -261,6 +247,7 @@ class Apply:
         if known is not None and known.digest == body.digest and is_trusted:
             return
         path = key_path(key)
+        item.kept = body.data if self._past is not None else None
         try:
             item.record, item.cut = self._apart.read(body.data, path, key, body.digest, trial)
         except SlowError:

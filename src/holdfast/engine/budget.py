@@ -13,23 +13,24 @@ from holdfast.results import Answer, Hit, Receipt
 
 def tokens(value: object) -> int:
     """The tokens of `value` as JSON."""
-    return -(-_size(value) // 4)
+    return -(-size_bytes(value) // 4)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _size(value: object) -> int:
+def size_bytes(value: object) -> int:
+    """The UTF-8 bytes of `value` as JSON."""
     return len(_encode(value).encode("utf-8", "surrogatepass"))
 
 
 def fit(answer: Answer, budget: int) -> Answer:
     """The answer within `budget` tokens: texts are cut from the last hit up, to a line each, then hits are dropped."""
     hits = list(answer.hits)
-    sizes = [_size(h.to_dict()) + 1 for h in hits]
+    sizes = [size_bytes(h.to_dict()) + 1 for h in hits]
     limit = budget * 4
     # The remark on what was cut is emitted too; room for it is kept from the start.
-    frame = _size(replace(answer, hits=()).to_dict()) + 80
+    frame = size_bytes(replace(answer, hits=()).to_dict()) + 80
     dropped = 0
     if frame + sum(sizes) > limit:
         for i in range(len(hits) - 1, -1, -1):
@@ -39,7 +40,7 @@ def fit(answer: Answer, budget: int) -> Answer:
             shorter = _shorten(hits[i], over)
             if shorter is not hits[i]:
                 hits[i] = shorter
-                sizes[i] = _size(shorter.to_dict()) + 1
+                sizes[i] = size_bytes(shorter.to_dict()) + 1
         while hits and frame + sum(sizes) > limit:
             hits.pop()
             sizes.pop()
@@ -47,7 +48,7 @@ def fit(answer: Answer, budget: int) -> Answer:
     cut = sum(hit is not whole for hit, whole in zip(hits, answer.hits, strict=False))
     receipt = _with_remark(answer.receipt, cut, dropped, budget)
     # Commas stand between hits only; four more bytes are room for the number of tokens itself.
-    size = _size(replace(answer, hits=(), receipt=receipt, tokens=0).to_dict()) + sum(sizes) - bool(hits)
+    size = size_bytes(replace(answer, hits=(), receipt=receipt, tokens=0).to_dict()) + sum(sizes) - bool(hits)
     return replace(answer, hits=tuple(hits), receipt=receipt, tokens=-(-(size + 4) // 4))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from holdfast.engine.workspace import find_vault
+from holdfast.engine.places import find_vault
 from holdfast.errors import HoldfastError, NotFound
 from holdfast.files.fs import FileSystem
 from holdfast.files.notes import read_note

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from holdfast.config import Config
-from holdfast.engine.apply import Apply, Counts
+from holdfast.engine.apply import Apply
 from holdfast.engine.bounds import at_limit
+from holdfast.engine.counts import Counts
 from holdfast.engine.diff import Difference, diff, is_note_key
 from holdfast.engine.growth import Growth
 from holdfast.engine.hints import look_at_paths
@@ -22,6 +23,7 @@ from holdfast.engine.journal import NAME, Journal
 from holdfast.engine.late import explain, finish_late
 from holdfast.engine.memory import peak_rss_bytes
 from holdfast.engine.prove import audit_slice
+from holdfast.engine.strays import clear_strays
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import (
     DiskFull,
@@ -286,6 +288,7 @@ class Pass:
             "proven_at_ns": self.look_ns,
             STOPPED: "",
         }
+        clear_strays(self.ws, [p for p, reason in walk.skipped_paths if reason == "temporary"])
         self.index.note_job("sync", "", done_ns, values)
         self.index.vectors.remember_ready()
         self.growth.settle()

@@ -53,6 +53,14 @@ def find(ws: Workspace, index: Index | None, identifier: str) -> Address:
     raise refused or NotFound(f"There is no note “{identifier}”.")
 
 
+def address(ws: Workspace, identifier: str) -> str | None:
+    """The path that `identifier` is, of a note that is there; None where it is a name, or names nothing."""
+    try:
+        return _path(ws, identifier.strip().removeprefix("memory://"))
+    except PathNotAllowed:
+        return None
+
+
 def _path(ws: Workspace, name: str) -> str | None:
     """`name` as the path of a file of the vault that is there."""
     path = safe_path(ws.root, name)

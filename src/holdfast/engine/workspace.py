@@ -6,7 +6,6 @@ Everything the verbs share and nothing they decide.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,8 @@ from holdfast.config import Config, load
 from holdfast.embed.base import Embedder
 from holdfast.embed.choose import Settings, make
 from holdfast.engine.log import Log
+from holdfast.engine.past import Past
+from holdfast.engine.places import default_history_dir, default_state_dir, read_settings, read_text, user_settings
 from holdfast.engine.record import reading_identity
 from holdfast.engine.slot import Slots
 from holdfast.errors import (
@@ -25,7 +26,6 @@ from holdfast.errors import (
     FileLimit,
     IndexDamaged,
     IndexFault,
-    NotFound,
     ResourceFault,
     TruthFault,
     UserError,
@@ -40,7 +40,6 @@ from holdfast.index.generations import Generations, OpenIndex
 from holdfast.index.home import Manifest, index_directory, is_known
 from holdfast.model import INODE_MASK
 
-SETTINGS = ".holdfast/config.toml"
 ROOM_BYTES = 2 << 20
 SIGNED_TRIES = 20
 LEFT_ALONE = "It is left as it is (`self_heal` is off): look at it, then run `holdfast repair`."
@@ -58,7 +57,7 @@ class Workspace:
         self.root = fs.realpath(root)
         self.state_dir = fs.realpath(state_dir or environ.get("HOLDFAST_STATE") or default_state_dir(environ))
         self._find_root()
-        user = _read_text(fs, user_settings(environ)) or ""
+        user = read_text(fs, user_settings(environ)) or ""
         self.vault_id, loaded = load(read_settings(fs, self.root) or "", environ, user)
         self.config = config or loaded
         self.directory = index_directory(fs, self.state_dir, self.root, self.vault_id)
@@ -71,6 +70,8 @@ class Workspace:
         self._has_embedder = False
         self._open: OpenIndex | None = None
         self.counters: dict[str, int] = {}
+        name = self.directory.rpartition("/")[2]
+        self.past = Past(fs, default_history_dir(environ), name, self.root, self.config, self.count)
         self.log = Log(fs, f"{self.state_dir}/logs/{self.directory.rpartition('/')[2]}.jsonl")
         # The last look of this process, for threads that ask at once (look.py).
         self._turn = threading.Lock()
@@ -222,6 +223,7 @@ class Workspace:
     def release(self) -> None:
         """Close the index and the embedder; for the end, when nobody is reading."""
         self.slots.close()
+        self.past.close()
         with self._guard:
             self.is_closed = True
             if self._embedder is not None:
@@ -342,59 +344,3 @@ def already_watched(holder: Holder) -> VaultBusy:
         f"Process {holder.pid or 'unknown'} watches this vault already (since {holder.since or 'just now'}).",
         hint="It keeps the index up to date for everybody; stop it to watch from here.",
     )
-
-
-def read_settings(fs: FileSystem, root: str) -> str | None:
-    """The text of the vault's settings file, or None if it has none."""
-    return _read_text(fs, f"{root}/{SETTINGS}")
-
-
-def user_settings(environ: Mapping[str, str]) -> str:
-    """The path of the user's own settings file: HOLDFAST_CONFIG, or where the system keeps such files."""
-    if environ.get("HOLDFAST_CONFIG"):
-        return environ["HOLDFAST_CONFIG"]
-    if environ.get("XDG_CONFIG_HOME"):
-        return environ["XDG_CONFIG_HOME"] + "/holdfast/config.toml"
-    from platformdirs import user_config_dir
-
-    return user_config_dir("holdfast", appauthor=False) + "/config.toml"
-
-
-def _read_text(fs: FileSystem, path: str) -> str | None:
-    try:
-        fd = fs.open_read(path)
-        try:
-            return fs.read_all(fd).decode("utf-8", "replace")
-        finally:
-            fs.close(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror}.") from e
-
-
-def find_vault(fs: FileSystem, start: str) -> str:
-    """The nearest folder from `start` upward that holds `.holdfast/`; raises NotFound."""
-    at = fs.realpath(start)
-    while True:
-        try:
-            fs.lstat(f"{at}/.holdfast")
-            return at
-        except OSError:
-            pass
-        above = os.path.dirname(at)
-        if above == at:
-            raise NotFound(
-                f"There is no vault in {start} or above it.",
-                hint="Run `holdfast init` in your folder of notes, or name it with --vault DIR.",
-            )
-        at = above
-
-
-def default_state_dir(environ: Mapping[str, str]) -> str:
-    """Where indexes are kept unless told otherwise: $XDG_STATE_HOME/holdfast, or what the system uses for it."""
-    if environ.get("XDG_STATE_HOME"):
-        return environ["XDG_STATE_HOME"] + "/holdfast"
-    from platformdirs import user_state_dir
-
-    return user_state_dir("holdfast", appauthor=False)

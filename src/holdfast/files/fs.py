@@ -28,6 +28,28 @@ _CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 _serial = itertools.count()
 
 
+# renameat2(2) of Linux and renamex_np(2) of macOS call them differently.
+_EXCHANGE, _NO_REPLACE = (2, 4) if sys.platform == "darwin" else (2, 1)
+_AT_FDCWD = -100
+
+
+def _rename_with(old: str, new: str, flags: int) -> None:
+    import ctypes
+
+    library: Any = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(old), os.fsencode(new)
+    call = getattr(library, "renamex_np" if sys.platform == "darwin" else "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), old)
+    if sys.platform == "darwin":
+        failed = call(*names, ctypes.c_uint(flags))
+    else:
+        failed = call(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(flags))
+    if failed:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), old, None, new)
+
+
 class Entry(Protocol):
     """What is used of `os.DirEntry`."""
 
@@ -174,6 +196,20 @@ class FileSystem:
 
     def replace(self, old: str, new: str) -> None:
         os.replace(old, new)
+
+    def exchange(self, one: str, other: str) -> None:
+        """Let two names change places, in one step; raises OSError with ENOSYS or EINVAL where that cannot be."""
+        _rename_with(one, other, _EXCHANGE)
+
+    def rename_new(self, old: str, new: str) -> None:
+        """Rename to a name that nothing has yet, in one step; raises FileExistsError, and as `exchange`."""
+        _rename_with(old, new, _NO_REPLACE)
+
+    def chmod(self, fd: int, mode: int) -> None:
+        os.fchmod(fd, mode)
+
+    def chown(self, fd: int, user: int, group: int) -> None:
+        os.fchown(fd, user, group)
 
     def unlink(self, path: str) -> None:
         os.unlink(path)

@@ -15,6 +15,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.index.asking import ChunkRow, Newest, Search, Signals
+from holdfast.index.graph import Graph
 from holdfast.index.proofs import Proofs
 from holdfast.model import Witness
 
@@ -201,6 +202,9 @@ class Index(Protocol):
 
     @property
     def proofs(self) -> Proofs: ...
+
+    @property
+    def graph(self) -> Graph: ...
 
     @property
     def is_in_place(self) -> bool:

@@ -18,8 +18,8 @@ from typing import Any
 from holdfast.clinic.lance.cures import pruned
 from holdfast.clinic.lance.dataset import Dataset, find_datasets, read_dataset
 from holdfast.clinic.lance.look import Bounds
+from holdfast.engine.places import default_state_dir
 from holdfast.engine.times import rfc3339
-from holdfast.engine.workspace import default_state_dir
 from holdfast.errors import ConfigError, HoldfastError
 from holdfast.files.fs import FileSystem
 from holdfast.results import Result

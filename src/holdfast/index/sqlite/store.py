@@ -23,6 +23,7 @@ from holdfast.index.lexical.corpus import Corpus
 from holdfast.index.sqlite import ask, postings
 from holdfast.index.sqlite.db import check_kinds, connect, decoding, identity, prepare, translated, verify
 from holdfast.index.sqlite.detail import chunk_rows
+from holdfast.index.sqlite.graph import SqliteGraph
 from holdfast.index.sqlite.room import Writer, shrink, space
 from holdfast.index.sqlite.vector_store import SqliteVectors
 from holdfast.index.sqlite.verify import SqliteProofs
@@ -88,6 +89,7 @@ class SqliteIndex:
         self._corpus_at: tuple[int, int] | None = None
         self._terms = Terms()
         self.is_alone = False
+        self.graph = SqliteGraph(weakref.proxy(self))
         self.vectors = SqliteVectors(weakref.proxy(self), path)
         self.proofs = SqliteProofs(weakref.proxy(self), path, database_id)
 
