@@ -86,3 +86,37 @@ class Remembered(Result):
     line: int
     stored: bool
     duplicate: Likeness | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported(Result):
+    """A history that was written elsewhere: how many commits, or bytes."""
+
+    path: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relinked(Result):
+    """A note in which links were rewritten, and how many."""
+
+    path: str
+    links: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved(Result):
+    """A note that has another path; as Written, with where it was, what was rewritten, and the session of the group.
+
+    Where `done` is false, it is only what would be done.
+    """
+
+    old_path: str
+    path: str
+    digest: str | None
+    seq: int
+    indexed: bool
+    rev: int | None
+    relinked: tuple[Relinked, ...]
+    done: bool
+    session: str | None = None

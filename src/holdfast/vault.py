@@ -33,6 +33,7 @@ from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
 from holdfast.files.paths import safe_path
+from holdfast.linking import Linking
 from holdfast.results import (
     Answer,
     Carried,
@@ -66,7 +67,7 @@ def raise_file_limit() -> tuple[int, int]:
     return before, fs.open_files_limit()
 
 
-class Vault(Writing):
+class Vault(Writing, Linking):
     """A folder of notes and its index. May be used from several threads; several processes on one vault are normal."""
 
     def __init__(self, workspace: Workspace) -> None:

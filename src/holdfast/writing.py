@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holdfast.changes import Difference, Remembered, Undone, Versions, Written
+from holdfast.changes import Difference, Exported, Moved, Remembered, Undone, Versions, Written
 from holdfast.engine import versions, write
 from holdfast.engine.edits import Edit, maker
 from holdfast.engine.read import find, usable
@@ -91,17 +92,42 @@ class Writing:
         category: str = "note",
         source: str = "",
         again: bool = False,
+        fact: bool = False,
+        valid_from: str | None = None,
+        valid_to: str | None = None,
         author: str = "",
         session: str = "",
         reason: str = "",
     ) -> Remembered:
         """Keep a line or a few in the journal of `author` (or in the note `to`), to be recalled in the same second.
 
-        What says nearly the same is reported in `duplicate` and not stored twice, unless `again`.
+        What says nearly the same is reported in `duplicate` and not stored twice, unless `again`. A `fact` is written
+        with the time in which it holds, from today on if nothing else is given; `to` is best the note of its subject.
         """
         from holdfast.engine.quick import Memo, remember
 
-        return remember(self._ws, Memo(text, By(author, session, reason), category, to, source, again))
+        by = By(author, session, reason)
+        return remember(self._ws, Memo(text, by, category, to, source, again, fact, valid_from, valid_to))
+
+    def move(
+        self,
+        note: str,
+        to: str,
+        *,
+        expect: str | None = None,
+        dry_run: bool = False,
+        author: str = "",
+        session: str = "",
+        reason: str = "",
+    ) -> Moved:
+        """Give a note another path (a folder with a `/` at its end takes it under its name), and rewrite links to it.
+
+        Links that still mean it stay as they are. It is one group: `undo(session=...)` takes it back.
+        """
+        from holdfast.engine.move import move
+
+        by = By(author, session, reason)
+        return move(self._ws, note, to, by, expect=digest_from(expect), dry_run=dry_run)
 
     def delete(
         self, note: str, *, expect: str | None = None, author: str = "", session: str = "", reason: str = ""
@@ -132,6 +158,18 @@ class Writing:
     def undo(self, session: str, *, dry_run: bool = False, author: str = "", reason: str = "") -> Undone:
         """Take back what a session wrote and nobody changed since; the rest is listed."""
         return versions.undo(self._ws, session, By(author, "", reason or f"undo of {session}"), dry_run=dry_run)
+
+    def export_history(self, git: str | os.PathLike[str]) -> Exported:
+        """Write the whole history into a new git repository, a commit a change. Needs git."""
+        from holdfast.engine.export import export_git
+
+        return Exported(os.fspath(git), export_git(self._ws, os.fspath(git)))
+
+    def backup_history(self, path: str | os.PathLike[str]) -> Exported:
+        """Copy the store of the history to a new file, whole at one moment."""
+        from holdfast.engine.export import backup
+
+        return Exported(os.fspath(path), backup(self._ws, os.fspath(path)))
 
     def _path(self, note: str) -> str:
         return find(self._ws, usable(self._ws), note).path

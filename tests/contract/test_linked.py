@@ -112,6 +112,24 @@ class TestBacklinks:
         rest = made.ask(backlinks, "Tea", limit=9, after=page.next)
         assert [x.path for x in rest.links] == ["n2.md", "n2.md", "n3.md", "n3.md"]
 
+    def test_pages_go_on_behind_a_name_that_is_no_text(self, made: Made) -> None:
+        made.put("Tea.md", "# Tea\n")
+        for name in (b"\xff.md", b"\xfe.md", b"a.md"):
+            with open(os.fsencode(made.root) + b"/" + name, "wb") as f:
+                f.write(b"[[Tea]]\n- [status] a [from:: 2020]\n- [status] b [from:: 2021]\n")
+        made.vault.sync()
+        for verb, of in (
+            (lambda after: made.ask(backlinks, "Tea", limit=1, after=after, sync=False), "links"),
+            (lambda after: made.ask(contradictions, limit=1, after=after, sync=False), "findings"),
+            (lambda after: made.ask(timeline, until="2020", limit=1, after=after, sync=False), "events"),
+        ):
+            pages, after = [], ""
+            while after is not None and len(pages) < 9:
+                page = verb(after)
+                pages += getattr(page, of)
+                after = page.next
+            assert len(pages) == 3, of
+
     def test_a_line_that_moved_since_the_sync_is_found_again(self, made: Made) -> None:
         made.put("Tea.md", "# Tea\n")
         made.put("a.md", "old\nold\n[[Tea]]\n")
@@ -255,9 +273,17 @@ class TestMentions:
         assert [m.path for m in found.mentions] == ["n00.md", "n01.md", "n02.md"] == reads
         assert found.degraded == ("only the newest 3 notes that mention it are shown",)
 
+    def test_of_many_names_the_first_are_looked_for(self, made: Made) -> None:
+        made.put("a.md", f"---\naliases: [{', '.join(f'name{c}' for c in 'abcdefghijkl')}]\n---\n# Alpha\n")
+        made.put("b.md", "namea\n")
+        made.put("c.md", "namel\n")
+        found = made.ask(mentions, "a.md")
+        assert [m.path for m in found.mentions] == ["b.md"]
+        assert found.degraded == ("only 8 of 13 names were looked for",)
+
     def test_quotes_in_a_title_are_no_query(self, made: Made) -> None:
-        made.put("a.md", "---\ntitle: 'The \"best\" -tomato tag:x'\n---\n")
-        made.put("b.md", "The best tomato tag x is this.\n")
+        made.put("a.md", "---\ntitle: 'A 5\" -tomato pot'\n---\n")
+        made.put("b.md", "A 5 tomato pot is this.\n")
         assert [m.path for m in made.ask(mentions, "a.md").mentions] == ["b.md"]
 
 
@@ -300,15 +326,15 @@ def _path_of(key: bytes) -> bytes:
 
 class TestContext:
     def test_relations_first_then_the_newest_and_why(self, made: Made) -> None:
-        made.put("me.md", "# Me\n\n[[plain old]] [[plain new]]\n- knows [[friend]]\n")
-        made.put("plain old.md", "Old words.\n", days=9)
-        made.put("plain new.md", "New words.\n", days=1)
+        made.put("me.md", "# Me\n\n[[a plain]] [[z plain]]\n- knows [[friend]]\n")
+        made.put("a plain.md", "Old words.\n", days=9)
+        made.put("z plain.md", "New words.\n", days=1)
         made.put("friend.md", "# Friend\n\nFriendly.\n\n- likes [[far]]\n", days=20)
         made.put("far.md", "# Far\n\nFar away.\n")
         made.put("fan.md", f"{'blah ' * 400}\n\n# Later\n\n- admires [[me]]\n- follows [[me]]\n", days=30)
         found = made.ask(context, ["me"])
         assert [(p.path, p.distance, p.links) for p in found.pieces] == [
-            ("me.md", 0, 0), ("fan.md", 1, 2), ("friend.md", 1, 1), ("plain new.md", 1, 1), ("plain old.md", 1, 1),
+            ("me.md", 0, 0), ("fan.md", 1, 2), ("friend.md", 1, 1), ("z plain.md", 1, 1), ("a plain.md", 1, 1),
             ("far.md", 2, 1),
         ]  # fmt: skip
         by_path = {p.path: p for p in found.pieces}
@@ -384,6 +410,17 @@ class TestContext:
         assert len(reads) <= 1 + 2 * 10
         assert any("1 note has more than 20 links" in d for d in found.degraded)
         assert any("left out, or not gone on from" in d for d in found.degraded)
+
+    def test_only_the_best_are_gone_on_from(self, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(spreading, "STARTS", 1)
+        made.put("me.md", "[[a]]\n- knows [[b]]\n")
+        made.put("a.md", "[[behind a]]\n")
+        made.put("b.md", "[[behind b]]\n")
+        made.put("behind a.md", "x\n")
+        made.put("behind b.md", "x\n")
+        found = made.ask(context, ["me"])
+        assert [p.path for p in found.pieces] == ["me.md", "b.md", "a.md", "behind b.md"]
+        assert found.degraded == ("1 note with fewer links to these: left out, or not gone on from",)
 
     def test_no_more_is_read_than_the_budget_holds(self, made: Made, reads: list[str]) -> None:
         made.put("hub.md", "# Hub\n")
@@ -473,7 +510,7 @@ class TestFacts:
         ("as_of", "lines"),
         [
             ("2022", [3]), ("2024-01", [7, 3]), ("2024-06-30", [6, 7, 3]), ("2024-06", [6, 7, 3]),
-            ("2024-07-01", [6, 8, 3]),
+            ("2024-07-01", [6, 8, 3]), ("2024", [6, 8, 3]),
         ],
     )  # fmt: skip
     def test_as_of(self, made: Made, as_of: str, lines: list[int]) -> None:

@@ -179,7 +179,7 @@ def test_values_that_are_refused(value: Value) -> None:
     ("key", "value"), [("", "x"), ("a\nb", "x"), ("\ud800", "x"), ("a", "\ud800"), ("a", ["\ud800"])]
 )
 def test_names_and_texts_that_are_refused(key: str, value: Value) -> None:
-    with pytest.raises(QueryError, match="surrogate|no name"):
+    with pytest.raises(QueryError, match=r"surrogate|no name"):
         set_fields(note("a: 1"), {key: value})
 
 

@@ -10,7 +10,7 @@ import typer
 
 import holdfast.cli.ask  # noqa: F401 - its verbs come first in the help
 from holdfast.cli import output, shown_change
-from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged, opened
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, WithDefault, app, merged, opened
 from holdfast.errors import NotFound, QueryError
 
 NoteArgument = Annotated[str, typer.Argument(metavar="NOTE", help="A path, permalink or unique title.")]
@@ -48,7 +48,8 @@ def _session(given: str | None) -> str:
     return given if given is not None else os.environ.get("HOLDFAST_SESSION", "")
 
 
-def _by(author: str | None, session: str | None, reason: str) -> dict[str, Any]:
+def by(author: str | None, session: str | None, reason: str) -> dict[str, Any]:
+    """Who changes something, in which session, and why, as the facade takes it."""
     return {"author": _author(author), "session": _session(session), "reason": reason}
 
 
@@ -83,7 +84,7 @@ def write(
     s = merged(ctx, vault, state_dir, as_json)
     body = _read_file(file) if file is not None else sys.stdin.buffer.read()
     with opened(s) as v:
-        done = v.write(path, body, expect=expect, overwrite=overwrite, merge=merge, **_by(author, session, reason))
+        done = v.write(path, body, expect=expect, overwrite=overwrite, merge=merge, **by(author, session, reason))
     output.show(done, s.as_json, shown_change.written)
 
 
@@ -155,7 +156,7 @@ def edit(
             insert_before=(insert_before, content or "") if insert_before is not None else None,
             insert_after=(insert_after, content or "") if insert_after is not None else None,
             fields=_fields(field or [], unset or []),
-            expect=expect, merge=merge, **_by(author, session, reason),
+            expect=expect, merge=merge, **by(author, session, reason),
         )  # fmt: skip
     output.show(done, s.as_json, shown_change.written)
 
@@ -179,6 +180,9 @@ def remember(
     category: Annotated[str, typer.Option("--category", metavar="WORD", help="What kind of thing it is.")] = "note",
     source: Annotated[str, typer.Option("--source", metavar="TEXT", help="Where it comes from.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Though nearly the same is there already.")] = False,
+    fact: Annotated[bool, typer.Option("--fact", help="As a fact with its time: from today on, or --from.")] = False,
+    valid_from: Annotated[str | None, typer.Option("--from", metavar="DATE", help="With --fact: holds from.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--until", metavar="DATE", help="With --fact: holds until.")] = None,
     author: AuthorOption = None,
     session: SessionOption = None,
     reason: ReasonOption = "",
@@ -190,8 +194,32 @@ def remember(
     s = merged(ctx, vault, state_dir, as_json)
     words = _given(" ".join(text)) or ""
     with opened(s) as v:
-        done = v.remember(words, to=to, category=category, source=source, again=again, **_by(author, session, reason))
+        done = v.remember(
+            words, to=to, category=category, source=source, again=again, fact=fact, valid_from=valid_from,
+            valid_to=valid_to, **by(author, session, reason),
+        )  # fmt: skip
     output.show(done, s.as_json, shown_change.remembered)
+
+
+@app.command()
+def move(
+    ctx: typer.Context,
+    note: NoteArgument,
+    to: Annotated[str, typer.Argument(metavar="TO", help="The new path; a folder ends with `/`.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which links would be rewritten.")] = False,
+    expect: ExpectOption = None,
+    author: AuthorOption = None,
+    session: SessionOption = None,
+    reason: ReasonOption = "",
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a note another path, and rewrite what links to it. One group, which `undo` takes back."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        done = v.move(note, to, expect=expect, dry_run=dry_run, **by(author, session, reason))
+    output.show(done, s.as_json, shown_change.moved)
 
 
 @app.command()
@@ -209,12 +237,48 @@ def delete(
     """Remove a note. The history keeps it: `restore` brings it back."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v:
-        done = v.delete(note, expect=expect, **_by(author, session, reason))
+        done = v.delete(note, expect=expect, **by(author, session, reason))
     output.show(done, s.as_json, shown_change.deleted)
 
 
-@app.command()
-def history(
+history_app = typer.Typer(
+    cls=WithDefault,
+    help="List the versions of a note, newest first: `history NOTE`. Or take the whole history elsewhere.",
+    no_args_is_help=True,
+)
+app.add_typer(history_app, name="history")
+
+
+@history_app.command("export")
+def history_export(
+    ctx: typer.Context,
+    git: Annotated[str, typer.Option("--git", metavar="DIR", help="The new repository.")],
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole history as a git repository, a commit a change."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.export_history(git), s.as_json, lambda x: shown_change.exported(x, "commits", git))
+
+
+@history_app.command("backup")
+def history_backup(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file.")],
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the store of the history to a file, whole at one moment, also while others write."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.backup_history(file), s.as_json, lambda x: shown_change.exported(x, "bytes", file))
+
+
+@history_app.command("any", hidden=True)
+def history_of(
     ctx: typer.Context,
     note: NoteArgument,
     before: BeforeOption = 0,
@@ -282,7 +346,7 @@ def restore(
     """Make a note what it was. What it is now stays in the history."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v:
-        output.show(v.restore(note, **_by(author, session, reason)), s.as_json, shown_change.written)
+        output.show(v.restore(note, **by(author, session, reason)), s.as_json, shown_change.written)
 
 
 @app.command()

@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from holdfast.cli import output, shared, shown_clinic
 from holdfast.cli.keep import until_told_to_end
-from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, WithDefault, app, merged
 from holdfast.errors import ConfigError, UserError
 from holdfast.results import Checked
 from holdfast.vault import Vault
@@ -28,19 +27,8 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-class _ByKind(TyperGroup):
-    """`clinic DIR` where the first word is no command: then it is the folder, whose kind is found out."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        first = next((a for a in args if not a.startswith("-")), None)
-        if first is not None and first not in self.commands:
-            args = ["any", *args]
-        parsed: list[str] = super().parse_args(ctx, args)
-        return parsed
-
-
 clinic_app = typer.Typer(
-    cls=_ByKind,
+    cls=WithDefault,
     help="Find and cure the index faults of other tools: `clinic DIR`. It looks first; only --apply changes anything.",
     no_args_is_help=True,
 )

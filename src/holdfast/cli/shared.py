@@ -6,14 +6,27 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from holdfast.errors import UserError
 from holdfast.vault import Vault
 
 PROBLEMS = 3
+
+
+class WithDefault(TyperGroup):
+    """Commands below a word, and the hidden command `any` where what follows the word is none of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next((a for a in args if not a.startswith("-")), None)
+        if first is not None and first not in self.commands:
+            args = ["any", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
 
 file_limits = (0, 0)
 """The soft limit of open files as this process found it, and as it is now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.changes import Difference, Remembered, Undone, Versions, Written
+from holdfast.changes import Difference, Exported, Moved, Remembered, Undone, Versions, Written
 from holdfast.cli.output import cleaned, counted, one_line, size_text, styled
 
 
@@ -11,6 +11,17 @@ def written(done: Written) -> str:
     rev = f", version {done.rev}" if done.rev else ", unchanged" if done.digest else ""
     late = "" if done.indexed else "; the index has it after the next sync"
     return f"{one_line(done.path)}  {done.digest or ''}{rev}{late}"
+
+
+def moved(done: Moved) -> str:
+    """Where it was and is, and in which notes links were rewritten."""
+    links = sum(r.links for r in done.relinked)
+    verb = "rewritten" if done.done else "would be rewritten"
+    lines = [f"{one_line(done.old_path)} -> {one_line(done.path)}; {counted(links, 'link')} {verb}"]
+    lines += [f"  {one_line(r.path)}: {r.links}" for r in done.relinked]
+    if done.done and done.session:
+        lines.append(f"`holdfast undo --session {one_line(done.session)}` takes it back")
+    return "\n".join(lines)
 
 
 def deleted(done: Written) -> str:
@@ -54,3 +65,8 @@ def undone(done: Undone) -> str:
     lines = [f"{counted(len(done.undone), 'note')} {verb}", *(f"  {one_line(p)}" for p in done.undone)]
     lines += ["left:", *(f"  {one_line(p)}" for p in done.left)] if done.left else []
     return "\n".join(lines)
+
+
+def exported(done: Exported, unit: str, where: str) -> str:
+    """What was written where."""
+    return f"{done.count:,} {unit} written to {one_line(where)}"

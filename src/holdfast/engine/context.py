@@ -41,8 +41,6 @@ WHYS = 3
 READ = 25
 FIRST_PASSAGES = 4
 """So many passages of the notes that are asked for are shown, if they are not more."""
-PIECE_BYTES = 220
-"""About what a piece takes besides its text."""
 
 
 @dataclass(slots=True)
@@ -178,7 +176,7 @@ class _Spread:
             self._degraded.append(f"{notes} more than {LINKS} links; {LINKS} in each direction were looked at")
         if self._left:
             notes = "1 note" if self._left == 1 else f"{self._left:,} notes"
-            self._degraded.append(f"{notes} with fewer links to these were left out, or not gone on from")
+            self._degraded.append(f"{notes} with fewer links to these: left out, or not gone on from")
         return out
 
     def _best(self, found: Iterable[_Near]) -> list[_Near]:
@@ -285,8 +283,7 @@ def _fit(
             cut += piece.count < passage.count and piece.distance < 2
             pieces.append(piece)
             room -= size
-        if left or room < PIECE_BYTES:
-            left = left or len(wanted[at + READ :])
+        if left:
             break
     while True:
         # What was said while the texts were read is emitted too, and so is the remark on what was left out.

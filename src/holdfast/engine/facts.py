@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from holdfast.engine.lines import Reader, check_limit
-from holdfast.engine.links import Folders, links_to
+from holdfast.engine.links import links_to
 from holdfast.engine.read import address
 from holdfast.engine.resolve import Resolver
 from holdfast.engine.times import bounds
@@ -83,12 +83,10 @@ def find_subject(ws: Workspace, index: Index, subject: str) -> Subject:
         for key, at, source in links_to(index, note, show_path(key_path(own)))
     ]
     if not keys:
-        resolver, folders = Resolver(index), Folders()
         links = [
             (source, key, at)
             for key, at, target, relative, source in index.graph.sources([tail(plain)])
-            if fold(target.strip("/")) == fold(plain.strip("/"))
-            and not resolver.resolve(target, folders.of(key) if relative else "", relative=bool(relative))
+            if not relative and fold(target.strip("/")) == fold(plain.strip("/"))
         ]
         if not links:
             raise NotFound(

@@ -288,6 +288,8 @@ class Pass:
             "proven_at_ns": self.look_ns,
             STOPPED: "",
         }
+        if self.is_alone and self.index.generation > 0:
+            self.ws.past.keep_within(self.index.counts().note_bytes)
         clear_strays(self.ws, [p for p, reason in walk.skipped_paths if reason == "temporary"])
         self.index.note_job("sync", "", done_ns, values)
         self.index.vectors.remember_ready()

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from holdfast.config import Config
+from holdfast.config import MIB, Config
 from holdfast.errors import HoldfastError
 from holdfast.files.fs import FileSystem
 from holdfast.history.rows import Change
 from holdfast.history.store import History
+from holdfast.history.thin import thin
 
+_DAY_NS = 86_400 * 10**9
 FILE, CARD = "history.db", "vault.json"
 
 
@@ -32,6 +34,7 @@ class Past:
         self._fs, self._root, self._count = fs, root, count
         self._data, self._name = data_dir, name
         self.is_on = config.history != "none"
+        self._most_bytes, self._most_days, self._thinned_ns = config.history_bytes, config.history_days, 0
         self._guard = threading.RLock()
         self._store: History | None = None
 
@@ -86,6 +89,34 @@ class Past:
         try:
             with self.store() as store:
                 store.record(changes)
+        except (HoldfastError, OSError) as e:
+            self._count("history_failed", e)
+
+    def size(self) -> tuple[int, int]:
+        """(bytes, versions) of the store; zeros where there is none."""
+        if not self.is_on or not self.is_begun():
+            return 0, 0
+        try:
+            with self.store() as store:
+                return store.counts()
+        except (HoldfastError, OSError) as e:
+            self._count("history_failed", e)
+            return 0, 0
+
+    def bound_bytes(self, note_bytes: int) -> int:
+        """How many bytes the store may have beside so many bytes of notes."""
+        return self._most_bytes or 3 * note_bytes + 64 * MIB
+
+    def keep_within(self, note_bytes: int) -> None:
+        """Thin the store if it is too large, and once a day of what is too old; counted if it fails."""
+        if not self.is_on or not self.is_begun():
+            return
+        now_ns, bound = self._fs.time_ns(), self.bound_bytes(note_bytes)
+        try:
+            with self.store() as store:
+                if store.live_bytes() > bound or now_ns - self._thinned_ns > _DAY_NS:
+                    self._thinned_ns = now_ns
+                    thin(store, max_bytes=bound, before_ns=now_ns - int(self._most_days * _DAY_NS))
         except (HoldfastError, OSError) as e:
             self._count("history_failed", e)
 

@@ -13,6 +13,7 @@ from datetime import datetime
 import numpy as np
 
 from holdfast.changes import Likeness, Remembered, Written
+from holdfast.engine.claims import fact_line
 from holdfast.engine.read import find, usable
 from holdfast.engine.workspace import Workspace
 from holdfast.engine.write import Terms, change, create
@@ -45,6 +46,9 @@ class Memo:
     to: str = ""
     source: str = ""
     again: bool = False
+    is_fact: bool = False
+    valid_from: str | None = None
+    valid_to: str | None = None
 
 
 def remember(ws: Workspace, memo: Memo) -> Remembered:
@@ -58,7 +62,7 @@ def remember(ws: Workspace, memo: Memo) -> Remembered:
         raise QueryError(f"“{memo.category}” is no category.", hint="Give a word such as decision.")
     if not memo.again and (known := _known(ws, memo.text)) is not None:
         return Remembered(known.path, None, 0, True, None, known.line, False, known)
-    text = _observation(ws, memo, lines)
+    text = _fact(ws, memo) if memo.is_fact else _observation(ws, memo, lines)
     done = _into(ws, find(ws, usable(ws), memo.to).path if memo.to else _journal(ws, memo.by), text, memo.by)
     return Remembered(
         done.path, done.digest, done.seq, done.indexed, done.rev, _line_of(ws, done.path, text), True, None
@@ -72,6 +76,13 @@ def _observation(ws: Workspace, memo: Memo, lines: list[str]) -> str:
     )
     first = f"- [{memo.category.strip()}] {lines[0]} ({said})"
     return "\n".join([first, *(f"  {line}" for line in lines[1:])])
+
+
+def _fact(ws: Workspace, memo: Memo) -> str:
+    """A fact with its time: from today on, unless it says otherwise."""
+    today = datetime.fromtimestamp(ws.fs.time_ns() / 1e9).astimezone()
+    begins = memo.valid_from or (None if memo.valid_to else f"{today:%Y-%m-%d}")
+    return fact_line(memo.text, memo.category, begins, memo.valid_to)
 
 
 def _journal(ws: Workspace, by: By) -> str:

@@ -48,7 +48,7 @@ def status(ws: Workspace) -> Status:
             open_files=descriptors["open"], open_files_limit=descriptors["soft_limit"],
         )
     )  # fmt: skip
-    proven = facts.get("proven_at_ns")
+    proven, kept = facts.get("proven_at_ns"), ws.past.size()
     return Status(
         health=health,
         reasons=reasons,
@@ -66,7 +66,7 @@ def status(ws: Workspace) -> Status:
             "embedder": facts.get("embedder"),
             "has_embedder": _has_embedder(ws),
         },
-        history={"bytes": 0, "versions": 0},
+        history={"bytes": kept[0], "versions": kept[1]},
         disk_free_bytes=free,
         descriptors=descriptors,
         behind=None,

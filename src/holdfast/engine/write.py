@@ -58,7 +58,7 @@ def digest_from(text: str | None) -> bytes | None:
 
 def create(ws: Workspace, path: str, body: bytes, by: By, kind: Kind = Kind.WRITTEN) -> Written:
     """Make a new note; raises Conflict if there is one at `path` already."""
-    _check(ws, path, body)
+    check_new(ws, path, body)
     try:
         Swap(ws.fs, ws.root).put(path, body, None)
     except Changed as e:
@@ -87,7 +87,7 @@ def change(ws: Workspace, path: str, make: Make, terms: Terms, kind: Kind = Kind
             body = _made(ws, path, met, make, terms)
             if body == met:
                 return _told(ws, path, met, None)
-            _check(ws, path, body)
+            check_new(ws, path, body)
             _keep(ws, path, met)
             try:
                 Swap(ws.fs, ws.root).put(path, body, notes.digest_of(met))
@@ -138,7 +138,7 @@ def delete(ws: Workspace, path: str, terms: Terms) -> Written:
 
 def rename(ws: Workspace, old: str, new: str, terms: Terms) -> Written:
     """Give a note another path; raises NotFound, and Conflict where something is there, or it is not as expected."""
-    _check(ws, new, b"")
+    check_new(ws, new)
     with _turn(ws, old):  # The new name is taken in one step, and needs none.
         met = _read(ws, old)
         if met is None:
@@ -161,7 +161,8 @@ def _read(ws: Workspace, path: str) -> bytes | None:
         return None
 
 
-def _check(ws: Workspace, path: str, body: bytes) -> None:
+def check_new(ws: Workspace, path: str, body: bytes = b"") -> None:
+    """Raise PathNotAllowed unless the path can be a note's, NoteTooLarge where it would be too large."""
     if not is_note(path.rpartition("/")[2]):
         raise PathNotAllowed(f"{show_path(path)} is no name of a note.", hint="End it with .md, .markdown or .txt.")
     if len(body) > ws.config.note_bytes:

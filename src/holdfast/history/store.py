@@ -47,6 +47,7 @@ class History:
     def _prepare(self) -> None:
         db = self._db
         db.set_busy_timeout(_BUSY_MS)
+        db.pragma("auto_vacuum", 2)  # incremental; takes effect in a file that has no table yet
         db.pragma("trusted_schema", 0)
         db.pragma("cell_size_check", 1)
         db.pragma("mmap_size", 0)
@@ -283,6 +284,30 @@ class History:
             against = None if is_alone(data) else base
             self._db.execute("update content set base = ?, data = ? where id = ?", (against, data, leaning))
         self._db.execute("delete from content where id = ?", (content,))
+
+    def old(self, before_ns: int, limit: int) -> list[int]:
+        """The oldest entries from before a time that may go: a note's newest stays, and what a deletion took."""
+        with self._translated():
+            rows = self._db.execute(
+                "select e.seq from entry e where e.time_ns < ? and exists"
+                " (select 1 from entry n where n.note = e.note and n.seq > e.seq and n.content is not null)"
+                " order by e.seq limit ?",
+                (before_ns, limit),
+            )
+            return [seq for (seq,) in rows]
+
+    def live_bytes(self) -> int:
+        """Bytes of pages that hold something."""
+        with self._translated():
+            pages, free = self._db.pragma("page_count"), self._db.pragma("freelist_count")
+            return int((pages - free) * self._db.pragma("page_size"))
+
+    def give_back(self) -> None:
+        """Give free pages back to the disk, and empty the log."""
+        with self._translated():
+            for _ in self._db.execute("pragma incremental_vacuum"):
+                pass
+            self._db.pragma("wal_checkpoint(truncate)")
 
     def shrink(self) -> None:
         """Write the file anew without what was removed, and empty its log."""

@@ -11,8 +11,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from merge3 import Merge3
-
 SHOWN = 200
 """The most lines of a merge that `diff3_text` shows."""
 
@@ -41,7 +39,7 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     if base == ours:
         return theirs
     merged: list[bytes] = []
-    for group in _merge3(base, ours, theirs).merge_groups():
+    for group in _groups(base, ours, theirs):
         if group[0] == "conflict":
             return None
         merged += group[1]
@@ -55,7 +53,7 @@ def diff3_text(base: bytes, ours: bytes, theirs: bytes, names: tuple[str, str, s
     """
     named_base, named_ours, named_theirs = names
     parts: list[tuple[bool, list[str]]] = []
-    for group in _merge3(base, ours, theirs).merge_groups():
+    for group in _groups(base, ours, theirs):
         if group[0] != "conflict":
             parts.append((False, _shown(group[1])))
             continue
@@ -101,24 +99,40 @@ def _split(body: bytes) -> list[bytes]:
     return [*lines, last] if last else lines
 
 
-def _merge3(base: bytes, ours: bytes, theirs: bytes) -> Merge3[bytes]:
-    return Merge3(_split(base), _split(ours), _split(theirs), sequence_matcher=_Matcher)
+Group = tuple[str, Sequence[bytes], Sequence[bytes], Sequence[bytes]]
+"""A stretch of a merge: ("merged", lines, (), ()), or ("conflict", of the base, ours, theirs)."""
 
 
-class _Matcher:
-    """The comparison of two texts as merge3 asks for it."""
+def _groups(base: bytes, ours: bytes, theirs: bytes) -> Iterator[Group]:
+    """The merge in stretches (Khanna, Kunal and Pierce, "A Formal Investigation of Diff3", 2007).
 
-    def __init__(self, _: object, a: Sequence[bytes], b: Sequence[bytes]) -> None:
-        self.a, self.b = a, b
-
-    def get_matching_blocks(self) -> list[Block]:
-        """What is the same, in order, with an empty block at the end."""
-        blocks: list[Block] = []
-        i = j = 0
-        for start, stop, _, end in _changes(self.a, self.b):
-            blocks.append((i, j, start - i))
-            i, j = stop, end
-        return [*blocks, (i, j, len(self.a) - i), (len(self.a), len(self.b), 0)]
+    Changes of either side that overlap or touch are one stretch; it conflicts if both sides have one and differ.
+    """
+    lines, mine, other = _split(base), _split(ours), _split(theirs)
+    sides = (_changes(lines, mine), _changes(lines, other))
+    at, shift, next_ = 0, [0, 0], [0, 0]
+    while any(n < len(side) for n, side in zip(next_, sides, strict=True)):
+        start = min(side[n][0] for n, side in zip(next_, sides, strict=True) if n < len(side))
+        stop, first, moved = start, list(next_), list(shift)
+        grew = True
+        while grew:
+            grew = False
+            for which, side in enumerate(sides):
+                while next_[which] < len(side) and side[next_[which]][0] <= stop:
+                    _, end, _, new_end = side[next_[which]]
+                    stop, grew = max(stop, end), True
+                    moved[which] = new_end - end
+                    next_[which] += 1
+        yield "merged", lines[at:start], (), ()
+        parts = [text[start + shift[w] : stop + moved[w]] for w, text in enumerate((mine, other))]
+        if next_[1] == first[1] or parts[0] == parts[1]:
+            yield "merged", parts[0], (), ()
+        elif next_[0] == first[0]:
+            yield "merged", parts[1], (), ()
+        else:
+            yield "conflict", lines[start:stop], parts[0], parts[1]
+        at, shift = stop, moved
+    yield "merged", lines[at:], (), ()
 
 
 def _shown(lines: Sequence[bytes], sign: str = "") -> list[str]:
