@@ -62,7 +62,8 @@ def test_the_commands_of_the_interface_are_there() -> None:
     assert set(COMMANDS) == {
         "init", "sync", "watch", "embed", "vectors export", "vectors salvage", "recall", "read", "list", "eval",
         "status", "check", "repair", "prune", "rebuild", "parse", "clinic vault", "clinic lance", "clinic chroma",
-        "write", "edit", "remember", "move", "delete", "links", "context", "facts", "timeline", "end", "supersede", "history export", "history backup", "recent", "diff", "restore", "undo",
+        "write", "edit", "remember", "move", "delete", "history export", "history backup", "recent", "diff", "restore",
+        "undo", "links", "context", "facts", "timeline", "end", "supersede",
     }  # fmt: skip
 
 

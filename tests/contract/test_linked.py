@@ -611,15 +611,16 @@ class TestContradictions:
     def test_two_values_at_once(self, made: Made) -> None:
         lines = ["lives_in [[Rome]] [from:: 2020] [to:: 2022]", "lives_in [[Oslo]] [from:: 2023]", "knows [[Bo]]"]
         made.put("a.md", "".join(f"- {line}\n" for line in [*lines, "knows [[Cy]]"]))
+        made.put("d.md", "".join(f"- {line}\n" for line in [*lines, "[status] on", "[status] off"]))
         made.put("b.md", "- employer [[Acme]] [to:: 2022]\n- Employer [[Beta]] [from:: 2022-06]\n- employer [[beta]]\n")
         made.put("c.md", "- [current_city] Rome\n- [Current City] Oslo\n- [current city] rome\n")
         found = made.ask(contradictions)
         assert [(c.label, c.kind, c.one.line, c.one.value, c.other.line, c.other.value) for c in found.findings] == [
             ("Employer", "relation", 1, "Acme", 2, "Beta"), ("employer", "relation", 1, "Acme", 3, "beta"),
             ("Current City", "observation", 1, "Rome", 2, "Oslo"),
-            ("current city", "observation", 2, "Oslo", 3, "rome"),
+            ("current city", "observation", 2, "Oslo", 3, "rome"), ("status", "observation", 4, "on", 5, "off"),
         ]  # fmt: skip
-        assert [c.one.path for c in found.findings] == ["b.md", "b.md", "c.md", "c.md"]
+        assert [c.one.path for c in found.findings] == ["b.md", "b.md", "c.md", "c.md", "d.md"]
         assert "from" in found.to_dict()["findings"][0]["one"]
 
     def test_what_is_single_can_be_told(self, made: Made) -> None:
@@ -650,5 +651,7 @@ class TestContradictions:
         reads.clear()
         page = made.ask(contradictions, limit=2, sync=False)
         assert reads == ["n0.md", "n1.md", "n2.md"]
+        reads.clear()
         rest = made.ask(contradictions, after=page.next, sync=False)
+        assert "n0.md" not in reads
         assert [c.one.path for c in rest.findings] == [f"n{n}.md" for n in range(2, 9)]

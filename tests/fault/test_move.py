@@ -40,7 +40,7 @@ def now(vault: Vault) -> dict[str, str]:
 
 
 def meanings(vault: Vault) -> list[tuple[str, str]]:
-    """What every link of the vault means: (note that it stands in, note that it leads to), by the notes' first words."""
+    """What every link means: (note that it stands in, note that it leads to), by the notes' first words."""
     from holdfast.text.note import parse
 
     index = vault._ws.index()

@@ -51,8 +51,9 @@ def export_git(ws: Workspace, directory: str) -> int:
             out.write(b"done\n")
     except BrokenPipeError:
         pass  # git ended: it says why below.
-    said = made.stderr.read() if made.stderr else b""
-    if made.wait() != 0:
+    with made:
+        said = made.stderr.read() if made.stderr else b""
+    if made.returncode != 0:
         raise ConfigError(f"git could not take the history: {said.decode(errors='replace').strip()[-300:]}.")
     subprocess.run([git, "reset", "-q", "--hard"], **run)  # type: ignore[call-overload]  # noqa: S603
     return commits
