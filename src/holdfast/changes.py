@@ -120,3 +120,27 @@ class Moved(Result):
     relinked: tuple[Relinked, ...]
     done: bool
     session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace(Result):
+    """A file in which something of a forgotten note was found, and what."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten(Result):
+    """Notes that are gone with all their versions. `traces` is what a search of `searched_files` files found of them.
+
+    `elsewhere` are other notes with a line of theirs; `unreached` says what no search from here can see.
+    """
+
+    paths: tuple[str, ...]
+    versions: int
+    done: bool
+    traces: tuple[Trace, ...]
+    searched_files: int
+    elsewhere: tuple[str, ...]
+    unreached: str

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holdfast.changes import Difference, Exported, Moved, Remembered, Undone, Versions, Written
+from holdfast.changes import Difference, Exported, Forgotten, Moved, Remembered, Undone, Versions, Written
 from holdfast.engine import versions, write
 from holdfast.engine.edits import Edit, maker
 from holdfast.engine.read import find, usable
@@ -134,6 +134,16 @@ class Writing:
     ) -> Written:
         """Remove a note; `restore` brings it back. Raises NotFound, Conflict, and what the history raises."""
         return write.delete(self._ws, self._path(note), _terms(expect, False, author, session, reason))
+
+    def forget(self, *notes: str, dry_run: bool = False) -> Forgotten:
+        """Remove notes with their history, vectors and set-aside copies, and search all that is left for them.
+
+        There is no way back. `traces` is empty where nothing was found. Raises NotFound, Conflict and VaultBusy.
+        """
+        from holdfast.engine.forget import forget
+        from holdfast.engine.versions import path_of
+
+        return forget(self._ws, [path_of(self._ws, note) for note in notes], dry_run=dry_run)
 
     def history(self, note: str, *, before: int = 0, limit: int = 50) -> Versions:
         """The versions of a note, newest first."""

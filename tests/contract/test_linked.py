@@ -557,6 +557,7 @@ class TestFacts:
         for verb, named in (
             (facts, {"subject": "Alice", "as_of": "soon"}), (timeline, {"since": "2024-13"}), (timeline, {"until": ""}),
             (timeline, {"since": "2025", "until": "2024"}), (timeline, {"after": "1:2:x"}),
+            (timeline, {"after": "1:x:2:a.md"}), (timeline, {"after": f"{'9' * 5_000}:1:2:a.md"}),
         ):  # fmt: skip
             with pytest.raises(QueryError) as e:
                 made.ask(verb, **named)
@@ -586,6 +587,14 @@ class TestTimeline:
         assert found.next is None
         mid = made.ask(timeline, since="2024-05-07", until="2024-05-31")
         assert [e.date for e in mid.events] == ["2024-05-07T10:00:00Z", "2024-05"]
+        assert [e.date for e in made.ask(timeline, since="2025-02", until="2025-02").events] == ["2025-02"]
+
+    def test_a_date_of_a_note_that_is_another_by_now_is_left_out(self, made: Made) -> None:
+        made.put("a.md", "---\ncreated: 2024\n---\n")
+        made.vault.sync()
+        made.put("a.md", "---\ncreated: 2025\n---\n")
+        found = made.ask(timeline, sync=False)
+        assert (found.events, found.degraded) == ((), ("a.md changed since the last sync",))
 
     def test_of_a_subject(self, made: Made) -> None:
         made.put("a.md", "# Ana\n\n- [job] baker [from:: 2023]\n")

@@ -36,6 +36,9 @@ class Histories(RuleBasedStateMachine):
             kind = Kind.WRITTEN if body is not None else Kind.DELETED
         (seq,) = self.history.record([Change(kind, path, body, self.time, by)])
         entries = self.notes[path]
+        if found and body is None and not entries and self.history.note_of(path) is None:
+            assert seq == 0
+            return
         same = bool(entries) and entries[-1]["body"] == body
         if same and (found or entries[-1]["kind"] in (Kind.FOUND, Kind.GONE)):
             assert seq == entries[-1]["seq"]

@@ -241,6 +241,24 @@ def delete(
     output.show(done, s.as_json, shown_change.deleted)
 
 
+@app.command()
+def forget(
+    ctx: typer.Context,
+    notes: Annotated[list[str], typer.Argument(metavar="NOTE...", help="Notes, there or deleted.")],
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; there is no way back.")] = False,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove notes with history, vectors and copies, and prove it. Without --apply it only says what would go."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        done = v.forget(*notes, dry_run=not apply)
+    output.show(done, s.as_json, shown_change.forgotten)
+    if done.traces:
+        raise typer.Exit(PROBLEMS)
+
+
 history_app = typer.Typer(
     cls=WithDefault,
     help="List the versions of a note, newest first: `history NOTE`. Or take the whole history elsewhere.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.changes import Difference, Exported, Moved, Remembered, Undone, Versions, Written
+from holdfast.changes import Difference, Exported, Forgotten, Moved, Remembered, Undone, Versions, Written
 from holdfast.cli.output import cleaned, counted, one_line, size_text, styled
 
 
@@ -70,3 +70,20 @@ def undone(done: Undone) -> str:
 def exported(done: Exported, unit: str, where: str) -> str:
     """What was written where."""
     return f"{done.count:,} {unit} written to {one_line(where)}"
+
+
+def forgotten(done: Forgotten) -> str:
+    """What went, what a search of the rest found, and what it cannot see."""
+    names = [f"  {one_line(p)}" for p in done.paths]
+    if not done.done:
+        return "\n".join(
+            [f"would forget {counted(done.versions, 'version')} of:", *names, "add --apply; there is no way back"]
+        )
+    lines = [f"forgotten, {counted(done.versions, 'version')}:", *names]
+    if done.traces:
+        lines += ["found all the same in:", *(f"  {one_line(t.path)}: {one_line(t.text)}" for t in done.traces)]
+    else:
+        lines.append(f"{counted(done.searched_files, 'file')} searched; nothing of it is left in them")
+    if done.elsewhere:
+        lines += ["other notes have lines of it:", *(f"  {one_line(p)}" for p in done.elsewhere)]
+    return "\n".join([*lines, one_line(done.unreached)])

@@ -31,9 +31,9 @@ from holdfast.text.permalink import permalink
 RELATION = 3
 DEPTH_MAX = 5
 SEEDS = 20
-STARTS = 50
+STARTS = 30
 """So many notes of a step are gone on from."""
-LINKS = 500
+LINKS = 300
 """So many links of a note are looked at in each direction: a hub has ten thousand, of which few can be shown."""
 KEPT = 100
 """So many notes of a step are kept."""

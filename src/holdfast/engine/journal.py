@@ -58,8 +58,11 @@ class Journal:
             else:
                 self._attempt(lambda fd: self._fs.truncate(fd, 0))
         if self._fd is not None:
-            self._fs.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            try:
+                self._fs.close(fd)
+            except OSError:
+                self._count("journal_not_closed")  # The pass is over, and what it did stands.
 
     def begin(self, *keys: bytes, is_trial: bool = False) -> None:
         """These notes are parsed and stored in this process from here on, until the next call.

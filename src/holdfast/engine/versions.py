@@ -57,6 +57,14 @@ def named(ws: Workspace, store: History, identifier: str, rev: str | None = None
     return Named(note, path, _entry(store, note, path, rev) if rev else None)
 
 
+def path_of(ws: Workspace, identifier: str) -> str:
+    """The path of a note, there or deleted; raises NotFound."""
+    if not ws.past.is_on or not ws.past.is_begun():
+        return find(ws, usable(ws), identifier).path
+    with ws.past.store() as store:
+        return _path(ws, store, identifier)
+
+
 def _path(ws: Workspace, store: History, identifier: str) -> str:
     try:
         return find(ws, usable(ws), identifier).path

@@ -84,6 +84,8 @@ class History:
                 self._claim(last.seq, change)  # A sync of another process was quicker than who made it.
             if last.kind in (Kind.FOUND, Kind.GONE) or change.kind in (Kind.FOUND, Kind.GONE):
                 return last.seq
+        if note is None and change.kind is Kind.GONE:
+            return 0  # Of what was never known it need not be known that it is gone.
         if note is None:
             self._db.execute("insert into note (path) values (?)", (_raw(change.path),))
             note = self._db.last_insert_rowid()
@@ -182,6 +184,19 @@ class History:
     def _note(self, path: str) -> int | None:
         row = self._maybe("select id from note where path = ? order by id desc limit 1", (_raw(path),))
         return int(row[0]) if row is not None else None
+
+    def notes_of(self, path: str) -> list[int]:
+        """The ids of all notes that have this path, or ever had it."""
+        with self._translated():
+            rows = self._db.execute(
+                "select id from note where path = ? union select note from entry where path = ?", [_raw(path)] * 2
+            )
+            return [note for (note,) in rows]
+
+    def digests(self) -> list[bytes]:
+        """The digests of all contents that are kept."""
+        with self._translated():
+            return [bytes(digest) for (digest,) in self._db.execute("select digest from content")]
 
     def last(self, path: str) -> Entry | None:
         """The newest entry of the note at `path`."""
@@ -305,15 +320,14 @@ class History:
     def give_back(self) -> None:
         """Give free pages back to the disk, and empty the log."""
         with self._translated():
-            for _ in self._db.execute("pragma incremental_vacuum"):
-                pass
-            self._db.pragma("wal_checkpoint(truncate)")
+            self._rows("pragma incremental_vacuum")
+            self._rows("pragma wal_checkpoint(truncate)")
 
     def shrink(self) -> None:
         """Write the file anew without what was removed, and empty its log."""
         with self._translated():
             self._db.execute("vacuum")
-            self._db.pragma("wal_checkpoint(truncate)")
+            self._rows("pragma wal_checkpoint(truncate)")
 
     def backup(self, path: str) -> None:
         """A copy of the store at `path`, whole at one moment."""
@@ -338,8 +352,12 @@ class History:
         return row
 
     def _maybe(self, statement: str, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        rows = list(self._db.execute(statement, args))
+        rows = self._rows(statement, args)
         return rows[0] if rows else None
+
+    def _rows(self, statement: str, args: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows: what is not fetched to its end is not done."""
+        return list(self._db.execute(statement, args))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,0 +1,296 @@
+"""Find what must not stand in a note that others read: keys, tokens and passwords; and mask it.
+
+What is found is surely one: a format that a vendor documents, with its checksum where it has one, or a random value
+beside a word that says what it is. Placeholders, examples, digests, UUIDs and prose are none. What has neither form nor
+name is not found. Linear in the text, whatever the text is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import urlsafe_b64decode
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from zlib import crc32
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret stands: its line, from 1, and its range in the text; never what it is."""
+
+    kind: str
+    line: int
+    start: int
+    end: int
+
+
+def find_secrets(text: str) -> list[Secret]:
+    """The secrets in `text`, in order, none inside another. Lines are counted by `\\n`."""
+    formed = list(_formed(text))
+    taken = iter(formed)
+    other = next(taken, None)
+    spans = list(formed)
+    for span in _named(text):
+        while other is not None and other[2] <= span[1]:
+            other = next(taken, None)
+        if other is None or span[2] <= other[1]:
+            spans.append(span)
+    out, line, at = [], 1, 0
+    for kind, start, end in sorted(spans, key=lambda s: s[1]):
+        line += text.count("\n", at, start)
+        at = start
+        out.append(Secret(kind, line, start, end))
+    return out
+
+
+def redact(text: str, secrets: Iterable[Secret]) -> str:
+    """`text` with each of the `secrets` found in it masked by its kind; it keeps its lines and all else."""
+    out, at = [], 0
+    for x in sorted(secrets, key=lambda s: s.start):
+        out += [text[at : x.start], f"[redacted {x.kind}]", *re.findall(r"\r?\n", text[x.start : x.end])]
+        at = x.end
+    return "".join([*out, text[at:]])
+
+
+Span = tuple[str, int, int]
+Proof = Callable[[str], bool]
+
+_WORD = "[A-Za-z0-9_-]"
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+_SAMPLE = re.compile(
+    r"(?i)x{4}|(.)\1{5}|\*\*\*|\.\.\.|…|0123|12345|abcdef|example|sample|placeholder|change.?me|your|dummy|fake|test|todo"
+    r"|redacted|insert|replace|secret|p[a@]ssw[o0]r[dt]|token|environ|getenv|process\.|config|settings|hunter2"
+)
+"""What stands where a secret will stand, or in its place in a document."""
+
+
+def _is_random(value: str, bits: float = 3.0) -> bool:
+    """Whether it has so many bits of Shannon entropy to a character, and is no sample."""
+    size = len(value)
+    entropy = -sum(n / size * math.log2(n / size) for n in Counter(value).values())
+    return entropy >= bits and not _SAMPLE.search(value)
+
+
+def _is_mixed(token: str) -> bool:
+    """Random, and with digits as well as letters behind the prefix."""
+    body = token[3:]
+    return any(c.isdigit() for c in body) and any(c.isalpha() for c in body) and _is_random(token[4:])
+
+
+def _sums_up(token: str) -> bool:
+    """The last 6 characters are the CRC-32 of the 30 before, in base 62 (github.blog, 2021-04-05; npm has the same)."""
+    rest, digits = crc32(token[-36:-6].encode()), ""
+    for _ in range(6):
+        rest, digit = divmod(rest, 62)
+        digits = _BASE62[digit] + digits
+    return digits == token[-6:]
+
+
+def _is_bech32(key: str) -> bool:
+    """The checksum of BIP 173, which age gives its keys."""
+    prefix, _, values = key.lower().rpartition("1")
+    sum_ = 1
+    for value in [*(ord(c) >> 5 for c in prefix), 0, *(ord(c) & 31 for c in prefix), *map(_BECH32.index, values)]:
+        top, sum_ = sum_ >> 25, (sum_ & 0x1FFFFFF) << 5 ^ value
+        for i, part in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            sum_ ^= part if top >> i & 1 else 0
+    return sum_ == 1
+
+
+def _is_jwt(token: str) -> bool:
+    """The header is JSON with an algorithm (RFC 7515); the sample of jwt.io is none."""
+    header, claims, _ = token.split(".")
+    try:
+        head, body = _json(header[:4_096]), _json(claims[:4_096])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(head, dict) and "alg" in head and not (isinstance(body, dict) and body.get("name") == "John Doe")
+
+
+def _json(part: str) -> object:
+    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    try:
+        return json.loads(raw)
+    except ValueError:
+        if raw.startswith(b'{"alg"') or len(part) == 4_096:
+            return {"alg": ""}
+        return None
+
+
+FORMATS: Sequence[tuple[str, str, str, Proof]] = (
+    ("gh", rf"gh[pousr]_[A-Za-z0-9]{{36}}(?!{_WORD})", "GitHub token", _sums_up),
+    ("github_pat_", rf"github_pat_[A-Za-z0-9]{{22}}_[A-Za-z0-9]{{59}}(?!{_WORD})", "GitHub token", _is_mixed),
+    (
+        "gl",
+        rf"gl(?:pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct)-{_WORD}{{20,300}}(?:\.[0-9a-z]{{2,9}}){{0,2}}(?!{_WORD})",
+        "GitLab token",
+        _is_mixed,
+    ),
+    ("AIza", rf"AIza{_WORD}{{35}}(?!{_WORD})", "Google API key", _is_mixed),
+    ("AGE-", rf"AGE-SECRET-KEY-1[{_BECH32.upper()}]{{58}}(?!{_WORD})", "age key", _is_bech32),
+    ("A", rf"A(?:KI|SI)A[A-Z0-9]{{16}}(?!{_WORD})", "AWS access key id", _is_random),
+    ("GOCSPX-", rf"GOCSPX-{_WORD}{{28}}(?!{_WORD})", "Google client secret", _is_mixed),
+    ("ya29.", rf"ya29\.{_WORD}{{60,2000}}", "Google access token", _is_mixed),
+    ("xox", r"xox[abcdeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{24,250}(?![A-Za-z0-9_-])", "Slack token", _is_mixed),
+    ("xapp-", r"xapp-[0-9]-[A-Z0-9]{8,16}-[0-9]{8,16}-[0-9a-f]{32,80}(?![A-Za-z0-9_-])", "Slack token", _is_mixed),
+    (
+        "hooks.",
+        r"hooks\.slack\.com/services/T[A-Z0-9]{6,14}/B[A-Z0-9]{6,14}/[A-Za-z0-9]{24}(?![A-Za-z0-9])",
+        "Slack webhook",
+        _is_mixed,
+    ),
+    ("sk_", r"sk_live_[A-Za-z0-9]{24,250}(?![A-Za-z0-9_])", "Stripe key", _is_mixed),
+    ("rk_", r"rk_live_[A-Za-z0-9]{24,250}(?![A-Za-z0-9_])", "Stripe key", _is_mixed),
+    ("sk-ant-", rf"sk-ant-[a-z]{{3,8}}[0-9]{{2}}-{_WORD}{{80,200}}(?!{_WORD})", "Anthropic key", _is_mixed),
+    ("sk-or-", rf"sk-or-v1-[0-9a-f]{{64}}(?!{_WORD})", "OpenRouter key", _is_mixed),
+    ("sk-", rf"sk-(?:proj|svcacct|admin)-{_WORD}{{40,250}}(?!{_WORD})", "OpenAI key", _is_mixed),
+    ("sk-", rf"sk-[A-Za-z0-9]{{48}}(?!{_WORD})", "OpenAI key", _is_mixed),
+    ("hf_", rf"hf_[A-Za-z0-9]{{34}}(?!{_WORD})", "Hugging Face token", lambda t: _is_random(t[3:], 3.8)),
+    ("npm_", rf"npm_[A-Za-z0-9]{{36}}(?!{_WORD})", "npm token", _sums_up),
+    ("pypi-", rf"pypi-AgE{_WORD}{{60,1000}}(?!{_WORD})", "PyPI token", _is_mixed),
+    ("SG.", rf"SG\.{_WORD}{{22}}\.{_WORD}{{43}}(?!{_WORD})", "SendGrid key", _is_mixed),
+    ("eyJ", rf"eyJ{_WORD}{{10,}}+\.{_WORD}{{4,}}+\.{_WORD}{{10,}}+", "JSON web token", _is_jwt),
+    ("-----BEGIN ", r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----", "private key", bool),
+    ("", rf"[0-9]{{8,10}}:AA{_WORD}{{33}}(?!{_WORD})", "Telegram token", _is_mixed),
+)
+"""How a token begins, its whole form, its name, and what proves it. The first beginning that fits counts."""
+
+# A start behind a letter, `_` or `-` is none: so no run of such characters is read more than once.
+_FORMED = re.compile(f"(?<!{_WORD})(?:" + "|".join(form for _, form, _, _ in FORMATS) + ")")
+
+
+def _formed(text: str) -> Iterator[Span]:
+    """Tokens of a known form, and private keys."""
+    at = 0
+    while m := _FORMED.search(text, at):
+        token, start = m[0], m.start()
+        kind, proof = next((kind, proof) for begin, _, kind, proof in FORMATS if token.startswith(begin))
+        at = start + 3
+        end = _key_end(text, m.end()) if token[0] == "-" else m.end()
+        if end and proof(token):
+            yield kind, start, end
+            at = end
+
+
+_KEY_LINES = re.compile(r"(?:(?:[ \t>]|\\[nr]|\r?\n)*+[A-Za-z0-9+/=]{16,}+)++")
+_KEY_LINE = re.compile(r"[A-Za-z0-9+/]{40}")
+_KEY_RUN = re.compile(r"[A-Za-z0-9+/=]{16,}")
+KEY_CHARS = 65_536
+"""No private key is longer."""
+_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,60}-----")
+
+
+def _key_end(text: str, begin: int) -> int:
+    """Where the private key ends whose first line ends at `begin`; 0 where there is nothing like a key."""
+    stop = text.find("-----", begin)
+    last = _KEY_END.match(text, stop) if stop >= 0 else None
+    if last is None:  # cut off: as far as it looks like one
+        lines = _KEY_LINES.match(text, begin)
+        stop = end = lines.end() if lines else begin
+    else:
+        end = last.end()
+    found = _KEY_LINE.search(text, begin, stop)
+    if found is None or stop - begin > KEY_CHARS or not _is_random(found[0]):
+        return 0
+    in_lines = sum(len(x) for x in _KEY_RUN.findall(text, begin, stop))
+    return end if 2 * in_lines >= stop - begin else 0
+
+
+def _any_case(words: str) -> str:
+    return "".join(f"[{c}{c.upper()}]" if "a" <= c <= "z" else c for c in words)
+
+
+_NAMES = (
+    ("password", ("password", "passwd", "passphrase", "pwd", "passwort", "kennwort", "wachtwoord", "senha", "_pass")),
+    ("password", ("-pass", "mot de passe", "contrase[ñÑ]a", "пароль", "Пароль", "パスワード", "密码", "密碼")),
+    ("secret", ("secret", "secret[_-]?key", "secret[_-]?access[_-]?key")),
+    ("API key", ("api[_ -]?key", "access[_-]?key", "account[_-]?key", "auth[_-]?key", "encryption[_-]?key")),
+    ("token", ("token", "bearer")),
+)
+_NAME = "|".join(_any_case(name) for _, names in _NAMES for name in sorted(names, key=len, reverse=True))
+_KIND = tuple((kind, re.compile("|".join(map(_any_case, names)))) for kind, names in _NAMES)
+
+# A name, then what stands between it and its value in YAML, JSON, shell, tables and English, then the value; or an
+# address with a password in it; or an Azure client secret, which is known by its middle. No part can be read twice.
+_NAMED = re.compile(
+    rf"(?P<name>{_NAME})[0-9]?[\"'`*_)]{{0,4}}+"
+    r"(?:[ \t]{0,4}+(?:::?|:?=>?|\||：)[ \t]{0,4}+|[ \t](?:is|was|ist|est|es)[ \t:]{1,2}|(?<=[rR])[ \t])[\"'`*]{0,4}+"
+    r"(?P<value>[^\s\"'`<>|,;(){}\[\]\\]{8,128}+)(?![(\[{<])"
+    r"|://(?P<user>[^\s:@/?#\"'<>`\[\]]{0,64}+):(?P<pass>[^\s@/\"'<>`\[\]]{3,128}+)@(?P<host>[A-Za-z0-9_.-]{1,253}+)"
+    r"|(?<=[A-Za-z0-9_~.-]{3}[78])Q~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~-])"
+)
+
+_LIKE_CODE = re.compile(
+    r"[$%@!&*#]?[A-Za-z_]+(?:[._-][A-Za-z_]+[0-9]{0,2})*%?"  # a word, or several: names of variables, too
+    r"|[A-Z]+[A-Z0-9_]*_[A-Z0-9_]*"  # the name of an environment variable
+    r"|(?:https?:|[.~]?/|[A-Za-z]:|\$).*"  # an address, a path, a variable
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    r"|(?:b2|sha[0-9]{1,3}|md5|blake2b?)[-:].*"
+    r"|[0-9TZ:.,+/-]*"  # a date, a number
+)
+_HEX = re.compile(r"(?:[0-9a-f]{32,128}|[0-9A-F]{32,128})")
+_LONG_RUN = re.compile(r"[a-z]{8}|[A-Z]{8}|[0-9]{8}")
+
+_COMMON = frozenset(
+    "pass passwd pwd password secret user username root admin postgres guest token foo bar test pw none null".split()
+)
+"""Passwords in addresses that stand for one."""
+
+
+def _named(text: str) -> Iterator[Span]:
+    """Values that their name tells to be secret, and passwords in addresses."""
+    at = 0
+    while m := _NAMED.search(text, at):
+        at = m.end()
+        if m["name"]:
+            value = m["value"].rstrip(".:")
+            start = m.start("value")
+            kind = next(kind for kind, names in _KIND if names.fullmatch(m["name"]))
+            if _is_secret_value(value, is_password=kind == "password"):
+                yield ("AWS secret key" if _is_aws(m["name"], value) else kind), start, start + len(value)
+            else:
+                at = m.end("name")
+        elif m["host"]:
+            if _is_own(m["pass"], m["user"], m["host"]):
+                yield "password", m.start("pass"), m.end("pass")
+            else:
+                at = m.end("user")
+        elif _is_random(m[0][2:]):
+            yield "Azure client secret", m.start() - 4, m.end()
+
+
+def _is_secret_value(value: str, *, is_password: bool) -> bool:
+    """Whether a value looks made by chance: classes of characters change often in it; or a person's, with a sign."""
+    if len(value) < 8 or value.isalpha() or _LIKE_CODE.fullmatch(value) or _SAMPLE.search(value):
+        return False
+    core = "".join(c for c in value if c.isalnum())
+    kinds = ["a" if c.islower() else "A" if c.isupper() else "1" if c.isdigit() else "-" for c in core]
+    counts = Counter(kinds)
+    if counts["1"] < 1 or len(core) - counts["1"] < 3:
+        return False
+    if is_password and len(counts) >= 2 and any(c in "!@#$%^&*?+=~" for c in value):
+        return _is_random(value, 2.7)
+    changes = sum(a != b for a, b in pairwise(kinds)) / (len(kinds) - 1)
+    if changes < 0.3 or len(core) < (8 if is_password else 16) or not _is_random(value, 2.7 if is_password else 3.0):
+        return False
+    return bool(_HEX.fullmatch(value)) or (counts["1"] >= 2 and not _LONG_RUN.search(value))
+
+
+def _is_aws(name: str, value: str) -> bool:
+    return "access" in name.lower() and "secret" in name.lower() and len(value) == 40
+
+
+def _is_own(password: str, user: str, host: str) -> bool:
+    """Whether somebody's password stands in an address: not a sample, not the user's name, not for a sample host."""
+    low = password.lower()
+    if low in _COMMON or low == user.lower() or _SAMPLE.search(password) or low.isdigit():
+        return False
+    if any(c in password for c in "${}%*()…") and not re.search(r"%[0-9A-Fa-f]{2}", password):
+        return False
+    return not re.search(r"(?i)(?:^|\.)(?:example|test|invalid)(?:\.[a-z]+)?$|^host(?:name)?$", host)
