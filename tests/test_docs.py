@@ -63,7 +63,7 @@ def test_the_commands_of_the_interface_are_there() -> None:
         "init", "sync", "watch", "embed", "vectors export", "vectors salvage", "recall", "read", "list", "eval",
         "status", "check", "repair", "prune", "rebuild", "parse", "clinic vault", "clinic lance", "clinic chroma",
         "write", "edit", "remember", "move", "delete", "history export", "history backup", "recent", "diff", "restore",
-        "undo", "links", "context", "facts", "timeline", "end", "supersede",
+        "undo", "forget", "links", "context", "facts", "timeline", "end", "supersede",
     }  # fmt: skip
 
 

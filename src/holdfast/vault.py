@@ -29,6 +29,7 @@ from holdfast.engine.repair import repair
 from holdfast.engine.status import status, write_health
 from holdfast.engine.stopgap import Stopgap, usable_index
 from holdfast.engine.sync import rebuild, sync
+from holdfast.engine.versions import version_named
 from holdfast.engine.workspace import Workspace
 from holdfast.errors import HoldfastError, IndexFault, NotFound, PathNotAllowed, VaultMissing
 from holdfast.files.fs import FileSystem
@@ -269,7 +270,7 @@ class Vault(Writing, Linking):
         return answer
 
     def read(self, note: str, *, line: int | None = None, count: int | None = None, sync: bool = True) -> Note:
-        """A note by path, permalink, memory://permalink, unique title or path:line:count."""
+        """A note by path, permalink, memory://permalink, unique title or path:line:count; as it was: `NOTE@REV`."""
         if sync:
             look_first(self._ws, [])
         try:
@@ -282,6 +283,8 @@ class Vault(Writing, Linking):
                     set_aside(self._ws, index, e)
                 return reading.read(self._ws, self._stopgap.index([]), note, line, count)
         except NotFound as e:
+            if (version := version_named(self._ws, note)) is not None:
+                return reading.shown(self._ws, *version, line or 1, count or 0, is_whole=not (line or count))
             if self._ws.is_missing:
                 raise VaultMissing(f"The vault {self._ws.root} has no notes any more.") from e
             raise

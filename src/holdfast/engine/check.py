@@ -15,6 +15,7 @@ from shlex import quote
 
 from holdfast.engine.again import Again
 from holdfast.engine.diff import diff, is_note_key
+from holdfast.engine.facts import contradictions
 from holdfast.engine.prove import Proof, prove
 from holdfast.engine.survey import Survey
 from holdfast.engine.verdict import keep_verdict
@@ -56,6 +57,7 @@ _CURES = {
     "hidden_change": "holdfast sync --checksum",
     "set_aside": "holdfast sync --checksum",
     "behind": "holdfast sync",
+    "contradiction": "holdfast end NOTE:LINE --at DATE",
     "vector_missing": "holdfast embed",
     "embedder_changed": "holdfast embed",
     "embedder_down": "holdfast embed",
@@ -118,7 +120,7 @@ class _Check:
         with self._guarded():
             self._survey(index)
         if index is not None:
-            for step in (self._whole, self._bare, self._aside, self._notes, self._words, self._vectors):
+            for step in (self._whole, self._bare, self._aside, self._notes, self._words, self._vectors, self._claims):
                 with self._guarded():
                     step(index)
         extent = Extent(self.notes, self.chunks, self.codes)
@@ -259,6 +261,13 @@ class _Check:
         said = index.signals(Search(words=words, repeats=(1,) * len(words)))
         if words and proof.id not in said.notes and prove(self.ws, index, key) == proof:
             self.found.add("unfound", path, f"It is not found by its own words, such as “{words[0]}”.")
+
+    def _claims(self, index: Index) -> None:
+        """What contradicts itself: two values at once of what has one at a time."""
+        for c in contradictions(self.ws, index, limit=FINDINGS).findings:
+            claims = f"{c.other.value} (line {c.other.line}) and {c.one.value} (line {c.one.line})"
+            words = f"{c.label} is {claims} at one time."
+            self.found.add("contradiction", c.other.path, words)
 
     def _words(self, index: Index) -> None:
         for _, flaws in index.proofs.words() if self.deep else ():

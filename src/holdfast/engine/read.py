@@ -104,32 +104,39 @@ def read(ws: Workspace, index: Index | None, identifier: str, line: int | None, 
         body = notes.read_note(ws.fs, ws.root, address.path, max_bytes=ws.config.note_bytes)
     except FileNotFoundError as e:
         raise NotFound(f"There is no note “{identifier}”.") from e
-    parsed = _parsed(ws, address.path, body)
-    lines = body.data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "").split("\n")
+    whole = not (line or count or address.count or address.line > 1)
+    return shown(ws, address.path, body.data, body.witness[2], first, wanted, is_whole=whole)
+
+
+def shown(
+    ws: Workspace, path: str, data: bytes, changed_ns: int, first: int, wanted: int, *, is_whole: bool = False
+) -> Note:
+    """A note with these bytes, or `wanted` of its lines (0: all) from `first` on; raises NotFound if it is shorter."""
+    digest = notes.digest_of(data)
+    parsed = _parsed(ws, path, data, digest)
+    lines = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "").split("\n")
     if lines and lines[-1] == "":
         lines.pop()
     if first > max(len(lines), 1):
-        raise NotFound(f"{show_path(address.path)} has {len(lines)} lines.", hint="Ask for an earlier line.")
+        raise NotFound(f"{show_path(path)} has {len(lines)} lines.", hint="Ask for an earlier line.")
     part = lines[first - 1 :][: wanted or None]
-    whole = not (line or count or address.count or address.line > 1)
-    text = "\n".join(x.removesuffix("\r") for x in part) + ("\n" if whole and lines else "")
+    text = "\n".join(x.removesuffix("\r") for x in part) + ("\n" if is_whole and lines else "")
     stated = _first(parsed.frontmatter.get("modified"))
     span = bounds(stated) if stated else None
     return Note(
-        path=show_path(address.path), title=parsed.title, line=first, count=len(part), text=text,
-        digest=show_digest(body.digest), frontmatter=parsed.frontmatter,
-        modified=rfc3339(span[0] if span else body.witness[2]), trust=parsed.trust,
+        path=show_path(path), title=parsed.title, line=first, count=len(part), text=text, digest=show_digest(digest),
+        frontmatter=parsed.frontmatter, modified=rfc3339(span[0] if span else changed_ns), trust=parsed.trust,
     )  # fmt: skip
 
 
-def _parsed(ws: Workspace, path: str, body: notes.NoteBytes) -> Parsed:
+def _parsed(ws: Workspace, path: str, data: bytes, digest: bytes) -> Parsed:
     """What the note says; of one that is set aside, for who parses it comes to harm, what its path says."""
     try:
-        refuse_poison(ws, sort_key(path), body.digest)
+        refuse_poison(ws, sort_key(path), digest)
     except NoteMalformed:
         shown = show_path(path)
         return Parsed(title=stem(shown), type="note", permalink=permalink(shown), trust="external")
-    return parse(body.data, show_path(path)).parsed
+    return parse(data, show_path(path)).parsed
 
 
 def _first(value: Value | None) -> str | None:

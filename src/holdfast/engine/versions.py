@@ -136,6 +136,15 @@ def text_at(ws: Workspace, identifier: str, rev: str) -> tuple[str, bytes, Entry
         return known.path, store.body(known.entry.digest), known.entry
 
 
+def version_named(ws: Workspace, identifier: str) -> tuple[str, bytes, int] | None:
+    """(path, bytes, time) of `NOTE@REV`, None where `identifier` is no such name. Raises NotFound and QueryError."""
+    name, rev = split_rev(identifier)
+    if rev is None or not ws.past.is_on or not ws.past.is_begun():
+        return None
+    path, body, entry = text_at(ws, name, rev)
+    return path, body, entry.time_ns
+
+
 def diff(ws: Workspace, identifier: str, older: str | None, newer: str | None) -> Difference:
     """What changed in a note: between two versions, from one to now, or by the last change."""
     _want(ws)

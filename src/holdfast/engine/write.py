@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from holdfast.changes import Written
+from holdfast.engine.commit import commit
 from holdfast.engine.hints import leave
 from holdfast.engine.passes import Options
 from holdfast.engine.sync import sync
@@ -103,11 +104,7 @@ def _made(ws: Workspace, path: str, met: bytes, make: Make, terms: Terms) -> byt
     """What the note is to hold; raises Conflict where it is another than was expected and merging does not do."""
     if terms.expect is None or notes.digest_of(met) == terms.expect:
         return make(met)
-    try:
-        with ws.past.store() as store:
-            base = store.body(terms.expect)
-    except HoldfastError:
-        base = None  # Kept by nobody: then there is nothing to merge with, which the conflict says.
+    base = _kept(ws, terms.expect)
     if base is None:
         raise _conflict(path, met, None, None, _changed(path))
     ours = make(base)
@@ -115,6 +112,20 @@ def _made(ws: Workspace, path: str, met: bytes, make: Make, terms: Terms) -> byt
     if merged is None:
         raise _conflict(path, met, ours, base, _changed(path))
     return merged
+
+
+def _kept(ws: Workspace, digest: bytes) -> bytes | None:
+    """What had this digest, None where nobody has kept it: then there is nothing to merge with."""
+    if not ws.past.is_on:
+        return None
+    try:
+        with ws.past.store() as store:
+            return store.body(digest)
+    except NotFound:
+        return None
+    except (HoldfastError, OSError) as e:
+        ws.count("history_failed", e)
+        return None
 
 
 def delete(ws: Workspace, path: str, terms: Terms) -> Written:
@@ -201,6 +212,8 @@ def _done(ws: Workspace, what: Change, *also: str) -> Written:
                 (rev,) = store.record([what])
         except (HoldfastError, OSError) as e:
             ws.count("history_failed", e)
+    if ws.config.history == "commit":
+        commit(ws, (what.path, *also), what.kind.name.lower(), what.by)
     return _told(ws, what.path, what.body if what.kind is not Kind.MOVED else _read(ws, what.path), rev, *also)
 
 

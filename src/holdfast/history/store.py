@@ -66,6 +66,8 @@ class History:
         # FULL: who was told that a change is kept must find it after a power cut (one fsync a change).
         db.pragma("synchronous", 2)
         db.pragma("secure_delete", 1)
+        db.pragma("wal_autocheckpoint", 100)
+        db.pragma("journal_size_limit", 0)
         db.pragma("cache_size", -2_048)
 
     def record(self, changes: Sequence[Change]) -> list[int]:

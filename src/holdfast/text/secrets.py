@@ -7,19 +7,15 @@ name is not found. Linear in the text, whatever the text is.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from base64 import urlsafe_b64decode
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """Where a secret stands: its line, from 1, and its range in the text; never what it is."""
 
     kind: str
@@ -30,17 +26,16 @@ class Secret:
 
 def find_secrets(text: str) -> list[Secret]:
     """The secrets in `text`, in order, none inside another. Lines are counted by `\\n`."""
+    spans: list[Span] = []
     formed = list(_formed(text))
-    taken = iter(formed)
-    other = next(taken, None)
-    spans = list(formed)
+    i = 0
     for span in _named(text):
-        while other is not None and other[2] <= span[1]:
-            other = next(taken, None)
-        if other is None or span[2] <= other[1]:
+        while i < len(formed) and formed[i][1] <= span[0]:
+            i += 1
+        if i == len(formed) or span[1] <= formed[i][0]:  # what has a known form has the better name
             spans.append(span)
     out, line, at = [], 1, 0
-    for kind, start, end in sorted(spans, key=lambda s: s[1]):
+    for start, end, kind in sorted(formed + spans):
         line += text.count("\n", at, start)
         at = start
         out.append(Secret(kind, line, start, end))
@@ -56,7 +51,7 @@ def redact(text: str, secrets: Iterable[Secret]) -> str:
     return "".join([*out, text[at:]])
 
 
-Span = tuple[str, int, int]
+Span = tuple[int, int, str]
 Proof = Callable[[str], bool]
 
 _WORD = "[A-Za-z0-9_-]"
@@ -64,23 +59,21 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 _SAMPLE = re.compile(
-    r"(?i)x{4}|(.)\1{5}|\*\*\*|\.\.\.|…|0123|12345|abcdef|example|sample|placeholder|change.?me|your|dummy|fake|test|todo"
-    r"|redacted|insert|replace|secret|p[a@]ssw[o0]r[dt]|token|environ|getenv|process\.|config|settings|hunter2"
+    "xxxx|0000|[*][*][*]|[.][.][.]|…|0123|12345|abcdef|example|sample|placeholder|change.?me|your|dummy|fake|test|todo"
+    "|redacted|insert|replace|secret|password|passwort|p[a@]ssw[o0]r|token|environ|getenv|process[.]|config|settings|hunter2"
 )
-"""What stands where a secret will stand, or in its place in a document."""
+"""What stands, in lower case, where a secret will stand, or in its place in a document."""
 
 
-def _is_random(value: str, bits: float = 3.0) -> bool:
-    """Whether it has so many bits of Shannon entropy to a character, and is no sample."""
-    size = len(value)
-    entropy = -sum(n / size * math.log2(n / size) for n in Counter(value).values())
-    return entropy >= bits and not _SAMPLE.search(value)
+def _is_random(value: str, least: int = 8) -> bool:
+    """Whether it has `least` characters that are not the same, and is no sample."""
+    return len(set(value)) >= least and not _SAMPLE.search(value.lower())
 
 
 def _is_mixed(token: str) -> bool:
-    """Random, and with digits as well as letters behind the prefix."""
-    body = token[3:]
-    return any(c.isdigit() for c in body) and any(c.isalpha() for c in body) and _is_random(token[4:])
+    """Random behind the beginning, and with digits as well as letters."""
+    body = token[4:]
+    return _is_random(body, 12) and any(map(str.isdigit, body)) and any(map(str.isalpha, body))
 
 
 def _sums_up(token: str) -> bool:
@@ -106,21 +99,16 @@ def _is_bech32(key: str) -> bool:
 def _is_jwt(token: str) -> bool:
     """The header is JSON with an algorithm (RFC 7515); the sample of jwt.io is none."""
     header, claims, _ = token.split(".")
-    try:
-        head, body = _json(header[:4_096]), _json(claims[:4_096])
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(head, dict) and "alg" in head and not (isinstance(body, dict) and body.get("name") == "John Doe")
+    if "bGci" not in header and "YWxn" not in header and "FsZyI" not in header:
+        return False  # `alg` in base64, as it falls on the three places: no need to decode the others
+    return b'"alg"' in _start_of(header) and b'"John Doe"' not in _start_of(claims)
 
 
-def _json(part: str) -> object:
-    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    try:
-        return json.loads(raw)
-    except ValueError:
-        if raw.startswith(b'{"alg"') or len(part) == 4_096:
-            return {"alg": ""}
-        return None
+def _start_of(part: str) -> bytes:
+    """What a part of a token begins with; b"" where it is no base64url of JSON."""
+    part = part[:8_192]
+    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4)) if len(part) % 4 != 1 else b""
+    return raw if raw[:2] == b'{"' else b""
 
 
 FORMATS: Sequence[tuple[str, str, str, Proof]] = (
@@ -151,18 +139,23 @@ FORMATS: Sequence[tuple[str, str, str, Proof]] = (
     ("sk-or-", rf"sk-or-v1-[0-9a-f]{{64}}(?!{_WORD})", "OpenRouter key", _is_mixed),
     ("sk-", rf"sk-(?:proj|svcacct|admin)-{_WORD}{{40,250}}(?!{_WORD})", "OpenAI key", _is_mixed),
     ("sk-", rf"sk-[A-Za-z0-9]{{48}}(?!{_WORD})", "OpenAI key", _is_mixed),
-    ("hf_", rf"hf_[A-Za-z0-9]{{34}}(?!{_WORD})", "Hugging Face token", lambda t: _is_random(t[3:], 3.8)),
+    (
+        "hf_",
+        rf"hf_[A-Za-z0-9]{{34}}(?!{_WORD})",
+        "Hugging Face token",
+        lambda t: _is_random(t[3:], 16) and t[3:].lower() != t[3:],
+    ),
     ("npm_", rf"npm_[A-Za-z0-9]{{36}}(?!{_WORD})", "npm token", _sums_up),
     ("pypi-", rf"pypi-AgE{_WORD}{{60,1000}}(?!{_WORD})", "PyPI token", _is_mixed),
     ("SG.", rf"SG\.{_WORD}{{22}}\.{_WORD}{{43}}(?!{_WORD})", "SendGrid key", _is_mixed),
     ("eyJ", rf"eyJ{_WORD}{{10,}}+\.{_WORD}{{4,}}+\.{_WORD}{{10,}}+", "JSON web token", _is_jwt),
     ("-----BEGIN ", r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----", "private key", bool),
-    ("", rf"[0-9]{{8,10}}:AA{_WORD}{{33}}(?!{_WORD})", "Telegram token", _is_mixed),
 )
 """How a token begins, its whole form, its name, and what proves it. The first beginning that fits counts."""
 
-# A start behind a letter, `_` or `-` is none: so no run of such characters is read more than once.
-_FORMED = re.compile(f"(?<!{_WORD})(?:" + "|".join(form for _, form, _, _ in FORMATS) + ")")
+# A start behind a letter, `_` or `-` is none: so no run of such characters is read more than once. Each form begins
+# with a character of its own, by which the search skips what begins none; what is before it is looked at after it.
+_FORMED = re.compile("|".join(rf"{form[0]}(?<!{_WORD}.){form[1:]}" for _, form, _, _ in FORMATS))
 
 
 def _formed(text: str) -> Iterator[Span]:
@@ -174,7 +167,7 @@ def _formed(text: str) -> Iterator[Span]:
         at = start + 3
         end = _key_end(text, m.end()) if token[0] == "-" else m.end()
         if end and proof(token):
-            yield kind, start, end
+            yield start, end, kind
             at = end
 
 
@@ -188,15 +181,15 @@ _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,60}-----")
 
 def _key_end(text: str, begin: int) -> int:
     """Where the private key ends whose first line ends at `begin`; 0 where there is nothing like a key."""
-    stop = text.find("-----", begin)
+    stop = text.find("-----", begin, begin + KEY_CHARS)
     last = _KEY_END.match(text, stop) if stop >= 0 else None
     if last is None:  # cut off: as far as it looks like one
-        lines = _KEY_LINES.match(text, begin)
+        lines = _KEY_LINES.match(text, begin, begin + KEY_CHARS)
         stop = end = lines.end() if lines else begin
     else:
         end = last.end()
     found = _KEY_LINE.search(text, begin, stop)
-    if found is None or stop - begin > KEY_CHARS or not _is_random(found[0]):
+    if found is None or not _is_random(found[0]):
         return 0
     in_lines = sum(len(x) for x in _KEY_RUN.findall(text, begin, stop))
     return end if 2 * in_lines >= stop - begin else 0
@@ -207,23 +200,31 @@ def _any_case(words: str) -> str:
 
 
 _NAMES = (
-    ("password", ("password", "passwd", "passphrase", "pwd", "passwort", "kennwort", "wachtwoord", "senha", "_pass")),
-    ("password", ("-pass", "mot de passe", "contrase[ñÑ]a", "пароль", "Пароль", "パスワード", "密码", "密碼")),
+    ("password", ("password", "passwd", "passphrase", "pwd", "passwort", "kennwort", "senha", "_pass", "-pass")),
+    ("password", ("mot de passe", "contrase[ñÑ]a", "пароль", "Пароль", "パスワード", "密码", "密碼")),
     ("secret", ("secret", "secret[_-]?key", "secret[_-]?access[_-]?key")),
-    ("API key", ("api[_ -]?key", "access[_-]?key", "account[_-]?key", "auth[_-]?key", "encryption[_-]?key")),
+    ("API key", ("api[_ -]?key", "access[_-]?key", "account[_-]?key", "auth[_-]?key")),
     ("token", ("token", "bearer")),
 )
-_NAME = "|".join(_any_case(name) for _, names in _NAMES for name in sorted(names, key=len, reverse=True))
-_KIND = tuple((kind, re.compile("|".join(map(_any_case, names)))) for kind, names in _NAMES)
+_KINDS = tuple(
+    (kind, re.compile("|".join(map(_any_case, sorted(names, key=len, reverse=True))))) for kind, names in _NAMES
+)
+_NAME = "|".join(
+    first + _any_case(name[1:])
+    for name in sorted((n for _, names in _NAMES for n in names), key=len, reverse=True)
+    for first in sorted({name[0], name[0].upper()})
+)
 
 # A name, then what stands between it and its value in YAML, JSON, shell, tables and English, then the value; or an
-# address with a password in it; or an Azure client secret, which is known by its middle. No part can be read twice.
+# address with a password in it; or the middle of a token. No part can be read in two ways, or without end.
 _NAMED = re.compile(
-    rf"(?P<name>{_NAME})[0-9]?[\"'`*_)]{{0,4}}+"
+    rf"(?:{_NAME}|://|Q~|:AA)(?:"
+    r"(?<=://)(?P<user>[^\s:@/?#\"'<>`\[\]]{0,64}+):(?P<pass>[^\s@/\"'<>`\[\]]{3,128}+)@(?P<host>[A-Za-z0-9_.-]{1,253}+)"
+    r"|(?<=[A-Za-z0-9_~.-]{3}[78]Q~)(?P<azure>[A-Za-z0-9_~.-]{31,34})(?![A-Za-z0-9_~-])"
+    r"|(?<=[0-9]{8}:AA)(?P<bot>[A-Za-z0-9_-]{33})(?![A-Za-z0-9_-])"
+    r"|(?<!~)(?<!:AA)(?<!//)[0-9]?[\"'`*_)]{0,4}+"
     r"(?:[ \t]{0,4}+(?:::?|:?=>?|\||：)[ \t]{0,4}+|[ \t](?:is|was|ist|est|es)[ \t:]{1,2}|(?<=[rR])[ \t])[\"'`*]{0,4}+"
-    r"(?P<value>[^\s\"'`<>|,;(){}\[\]\\]{8,128}+)(?![(\[{<])"
-    r"|://(?P<user>[^\s:@/?#\"'<>`\[\]]{0,64}+):(?P<pass>[^\s@/\"'<>`\[\]]{3,128}+)@(?P<host>[A-Za-z0-9_.-]{1,253}+)"
-    r"|(?<=[A-Za-z0-9_~.-]{3}[78])Q~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~-])"
+    r"(?P<value>[^\s\"'`<>|,;(){}\[\]\\]{8,128}+)(?=[\s\"'`>|,;)}\]\\]|$))"
 )
 
 _LIKE_CODE = re.compile(
@@ -243,43 +244,57 @@ _COMMON = frozenset(
 """Passwords in addresses that stand for one."""
 
 
+def _class_of(letter: str) -> str:
+    return "1" if letter.isdigit() else "a" if letter.islower() else "A"
+
+
+_BY_MIDDLE = {"azure": "Azure client secret", "bot": "Telegram token"}
+
+
 def _named(text: str) -> Iterator[Span]:
-    """Values that their name tells to be secret, and passwords in addresses."""
+    """Values that their name tells to be secret, passwords in addresses, and tokens known by their middle."""
     at = 0
     while m := _NAMED.search(text, at):
-        at = m.end()
-        if m["name"]:
-            value = m["value"].rstrip(".:")
-            start = m.start("value")
-            kind = next(kind for kind, names in _KIND if names.fullmatch(m["name"]))
+        group = str(m.lastgroup)
+        start, at = m.span(group if group != "host" else "pass")
+        if group == "value":
+            value = m[group].rstrip(".:")
+            kind, name = next((kind, found) for kind, names in _KINDS if (found := names.match(m[0])))
             if _is_secret_value(value, is_password=kind == "password"):
-                yield ("AWS secret key" if _is_aws(m["name"], value) else kind), start, start + len(value)
+                yield start, start + len(value), "AWS secret key" if _is_aws(name[0], value) else kind
             else:
-                at = m.end("name")
-        elif m["host"]:
+                at = m.start() + name.end()
+        elif group == "host":
             if _is_own(m["pass"], m["user"], m["host"]):
-                yield "password", m.start("pass"), m.end("pass")
+                yield start, at, "password"
             else:
                 at = m.end("user")
-        elif _is_random(m[0][2:]):
-            yield "Azure client secret", m.start() - 4, m.end()
+        elif _is_mixed(m[0]):
+            before = text[m.start() - 10 : m.start()]
+            digits = len(before) - len(before.rstrip("0123456789"))
+            yield m.start() - (4 if group == "azure" else digits), at, _BY_MIDDLE[group]
+
+
+_CLASSES = str.maketrans({chr(i): None for i in range(33, 127)} | {c: _class_of(c) for c in _BASE62})
+_CHANGE = re.compile("a(?=[A1])|A(?=[a1])|1(?=[aA])")
+_SIGN = re.compile("[!@#$%^&*?+=~]")
 
 
 def _is_secret_value(value: str, *, is_password: bool) -> bool:
     """Whether a value looks made by chance: classes of characters change often in it; or a person's, with a sign."""
-    if len(value) < 8 or value.isalpha() or _LIKE_CODE.fullmatch(value) or _SAMPLE.search(value):
+    size = len(value)
+    if len(set(value)) < (6 if is_password else 10) or size < (8 if is_password else 16) or value.isalpha():
         return False
-    core = "".join(c for c in value if c.isalnum())
-    kinds = ["a" if c.islower() else "A" if c.isupper() else "1" if c.isdigit() else "-" for c in core]
-    counts = Counter(kinds)
-    if counts["1"] < 1 or len(core) - counts["1"] < 3:
+    classes = value.translate(_CLASSES)
+    digits, lower, upper = map(classes.count, "1aA")
+    if not digits or lower + upper < 3 or _SAMPLE.search(value.lower()) or _LIKE_CODE.fullmatch(value):
         return False
-    if is_password and len(counts) >= 2 and any(c in "!@#$%^&*?+=~" for c in value):
-        return _is_random(value, 2.7)
-    changes = sum(a != b for a, b in pairwise(kinds)) / (len(kinds) - 1)
-    if changes < 0.3 or len(core) < (8 if is_password else 16) or not _is_random(value, 2.7 if is_password else 3.0):
+    if is_password and _SIGN.search(value):
+        return True
+    if len(_CHANGE.findall(classes)) < 0.3 * (len(classes) - 1):
         return False
-    return bool(_HEX.fullmatch(value)) or (counts["1"] >= 2 and not _LONG_RUN.search(value))
+    is_dense = bool(lower and upper) or digits >= 2
+    return is_dense and (bool(_HEX.fullmatch(value)) or not _LONG_RUN.search(value))
 
 
 def _is_aws(name: str, value: str) -> bool:
@@ -289,8 +304,8 @@ def _is_aws(name: str, value: str) -> bool:
 def _is_own(password: str, user: str, host: str) -> bool:
     """Whether somebody's password stands in an address: not a sample, not the user's name, not for a sample host."""
     low = password.lower()
-    if low in _COMMON or low == user.lower() or _SAMPLE.search(password) or low.isdigit():
+    if len(set(low)) < 3 or low in _COMMON or low == user.lower() or _SAMPLE.search(password) or low.isdigit():
         return False
     if any(c in password for c in "${}%*()…") and not re.search(r"%[0-9A-Fa-f]{2}", password):
         return False
-    return not re.search(r"(?i)(?:^|\.)(?:example|test|invalid)(?:\.[a-z]+)?$|^host(?:name)?$", host)
+    return not re.search(r"(?i)(?:^|\.)(?:example|test|invalid)(?:\.[a-z]+)?$|^(?:.|host(?:name)?)$", host)
