@@ -64,6 +64,7 @@ def test_the_commands_of_the_interface_are_there() -> None:
         "status", "check", "repair", "prune", "rebuild", "parse", "clinic vault", "clinic lance", "clinic chroma",
         "write", "edit", "remember", "move", "delete", "history export", "history backup", "recent", "diff", "restore",
         "undo", "forget", "links", "context", "facts", "timeline", "end", "supersede",
+        "schema infer", "schema check", "schema diff",
     }  # fmt: skip
 
 
@@ -195,6 +196,7 @@ EXITS = {
     "Conflict": 5,
     "PathNotAllowed": 6,
     "Unauthorized": 7,
+    "SecretFound": 2,
     "NoteError": 3,
     "NoteUnreadable": 3,
     "NoteMalformed": 3,

@@ -12,8 +12,8 @@ import holdfast
 NAMES = """
     Answer Config ConfigError Conflict DiskFull EmbedderDown EmbedderWrong FileLimit Hit HoldfastError IndexDamaged
     IndexFault IndexForeign IndexOverBudget IndexTooNew Listing MemoryBudget NotDurable NotFound Note NoteError
-    NoteMalformed NoteTooLarge NoteUnreadable NoteUnstable PathNotAllowed QueryError Receipt ResourceFault Status
-    Synced TruthFault Unauthorized UserError Vault VaultBusy VaultMissing WatchLimit
+    NoteMalformed NoteTooLarge NoteUnreadable NoteUnstable PathNotAllowed QueryError Receipt ResourceFault SecretFound
+    Status Synced TruthFault Unauthorized UserError Vault VaultBusy VaultMissing WatchLimit
 """.split()
 
 

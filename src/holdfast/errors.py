@@ -3,6 +3,7 @@
 HoldfastError
   UserError        the request is wrong: one sentence, no traceback
     ConfigError 2/400   QueryError 2/400   NotFound 4/404   Conflict 5/409   PathNotAllowed 6/403   Unauthorized 7/401
+    SecretFound 2/422
   NoteError        one file is bad: it is set aside, everything else goes on              3 (done, with problems)
     NoteUnreadable   NoteMalformed   NoteTooLarge   NoteUnstable
   IndexFault       derived state is unusable: rebuilt without asking, visible in status   0
@@ -108,6 +109,13 @@ class Unauthorized(UserError):
 
     exit, http = 7, 401
     hint_default = "Send a valid token for this vault."
+
+
+class SecretFound(UserError):
+    """The note would hold a secret."""
+
+    http = 422
+    hint_default = "Add --redact to have it masked, or --allow-secret to store it all the same."
 
 
 class NoteError(HoldfastError):

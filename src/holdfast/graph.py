@@ -263,3 +263,59 @@ class Contradictions(Result):
 
     def to_dict(self) -> dict[str, Any]:
         return {**plain(self), "findings": [f.to_dict() for f in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(Result):
+    """How often something is used in notes of a type: in how many of them, what `kinds` of value it has, which ones.
+
+    `values` are all of them where they are few, else empty; of a relation they are the types of its targets.
+    """
+
+    name: str
+    notes: int
+    share: float
+    kinds: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred(Result):
+    """What notes of a type have: fields of the header, categories of observations, types of relations."""
+
+    type: str
+    notes: int
+    fields: tuple[Usage, ...]
+    categories: tuple[Usage, ...]
+    relations: tuple[Usage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach(Result):
+    """A note that is not as its schema says."""
+
+    path: str
+    line: int
+    message: str
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaCheck(Result):
+    """Notes of types that have a schema, compared with it; `ok` unless a strict one is broken."""
+
+    ok: bool
+    schemas: tuple[str, ...]
+    notes: int
+    breaches: tuple[Breach, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaDiff(Result):
+    """A schema beside what its notes have: `unused` is declared and never there, `undeclared` the other way round."""
+
+    type: str
+    schema: str
+    unused: tuple[str, ...]
+    undeclared: tuple[str, ...]
+    outside: tuple[str, ...]

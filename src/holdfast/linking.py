@@ -10,7 +10,19 @@ from holdfast.engine.heal import set_aside
 from holdfast.engine.look import look_first
 from holdfast.engine.stopgap import usable_index
 from holdfast.errors import IndexFault, VaultMissing
-from holdfast.graph import Backlinks, Context, Contradictions, Facts, Mentions, Outgoing, Problems, Timeline
+from holdfast.graph import (
+    Backlinks,
+    Context,
+    Contradictions,
+    Facts,
+    Inferred,
+    Mentions,
+    Outgoing,
+    Problems,
+    SchemaCheck,
+    SchemaDiff,
+    Timeline,
+)
 from holdfast.history.rows import By
 
 if TYPE_CHECKING:
@@ -88,6 +100,24 @@ class Linking:
         from holdfast.engine.facts import contradictions
 
         return self._asked(lambda index: contradictions(self._ws, index, limit=limit, after=after), sync)
+
+    def infer_schema(self, type_: str, *, sync: bool = True) -> Inferred:
+        """What notes of a type have: fields, observation categories, relations."""
+        from holdfast.engine.schemas import infer
+
+        return self._asked(lambda index: infer(self._ws, index, type_), sync)
+
+    def check_schema(self, type_: str | None = None, *, sync: bool = True) -> SchemaCheck:
+        """Compare notes with the schema of their type, of one type or of all."""
+        from holdfast.engine.schemas import check
+
+        return self._asked(lambda index: check(self._ws, index, type_), sync)
+
+    def diff_schema(self, type_: str, *, sync: bool = True) -> SchemaDiff:
+        """What a schema declares and no note has, and the other way round."""
+        from holdfast.engine.schemas import diff
+
+        return self._asked(lambda index: diff(self._ws, index, type_), sync)
 
     def end(self, place: str, at: str, *, author: str = "", session: str = "", reason: str = "") -> Written:
         """End the fact at `NOTE:LINE` by a date; the line stays, with `[to:: ...]`."""

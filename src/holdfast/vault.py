@@ -218,12 +218,20 @@ class Vault(Writing, Linking):
         """
         return prune(self._ws, dry_run=dry_run, whole_index=whole_index)
 
-    def check(self, *, deep: bool = False, vectors: bool = True, progress: Progress | None = None) -> Checked:
+    def check(
+        self,
+        *,
+        deep: bool = False,
+        vectors: bool = True,
+        secrets: bool = False,
+        progress: Progress | None = None,
+    ) -> Checked:
         """Compare the index with the notes; nothing is changed. `deep` compares every note, posting and vector.
 
-        `vectors` makes vectors again too, where `deep` and the embedder is this machine's. See Checked.
+        `vectors` makes vectors again too, where `deep` and the embedder is this machine's. `secrets` looks
+        for secrets in all notes. See Checked.
         """
-        return check(self._ws, deep=deep, vectors=vectors, progress=progress)
+        return check(self._ws, deep=deep, vectors=vectors, secrets=secrets, progress=progress)
 
     def repair(self, *, dry_run: bool = False, progress: Progress | None = None) -> Upkeep:
         """Mend what a deep check finds wrong with the index: build it anew beside, publish, set the damaged one aside.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from holdfast.changes import Difference, Exported, Forgotten, Moved, Remembered, Undone, Versions, Written
 from holdfast.engine import versions, write
 from holdfast.engine.edits import Edit, maker
-from holdfast.engine.read import find, usable
-from holdfast.engine.write import Terms, digest_from
+from holdfast.engine.read import find_exact, usable
+from holdfast.engine.write import Secrets, Terms, digest_from
 from holdfast.errors import Conflict, QueryError
 from holdfast.files.paths import safe_path
 from holdfast.history.rows import By
@@ -33,6 +33,7 @@ class Writing:
         expect: str | None = None,
         overwrite: bool = False,
         merge: bool = False,
+        secrets: Secrets = "refuse",
         author: str = "",
         session: str = "",
         reason: str = "",
@@ -40,14 +41,15 @@ class Writing:
         """Make `text` the content of the note at `path`: on disk when this returns, and found by its words.
 
         A note that is there is replaced only with `expect`, the digest that it must have, or `overwrite`. With
-        `expect` and `merge`, what others wrote since is merged in where that is clean. Raises Conflict, PathNotAllowed,
-        QueryError, DiskFull; the note is unchanged then.
+        `expect` and `merge`, what others wrote since is merged in where that is clean. Keys and passwords that are new
+        in it are refused, masked or allowed (`secrets`: refuse, redact, allow). Raises Conflict, SecretFound,
+        PathNotAllowed, QueryError, DiskFull; the note is unchanged then.
         """
         body = _utf8(text)
-        where, terms = safe_path(self._ws.root, path), _terms(expect, merge, author, session, reason)
+        where, terms = safe_path(self._ws.root, path), _terms(expect, merge, author, session, reason, secrets)
         if terms.expect is None and not overwrite:
             try:
-                return write.create(self._ws, where, body, terms.by)
+                return write.create(self._ws, where, body, terms.by, secrets=secrets)
             except Conflict as e:
                 raise Conflict(
                     e.message, hint="Add --overwrite, or --expect with the digest that you have read.",
@@ -70,6 +72,7 @@ class Writing:
         fields: Mapping[str, Value] | None = None,
         expect: str | None = None,
         merge: bool = False,
+        secrets: Secrets = "refuse",
         author: str = "",
         session: str = "",
         reason: str = "",
@@ -82,7 +85,8 @@ class Writing:
         make = maker(
             Edit(append, prepend, replace, count, section, append_to_section, insert_before, insert_after, fields)
         )
-        return write.change(self._ws, self._path(note), make, _terms(expect, merge, author, session, reason))
+        terms = _terms(expect, merge, author, session, reason, secrets)
+        return write.change(self._ws, self._path(note), make, terms)
 
     def remember(
         self,
@@ -92,6 +96,7 @@ class Writing:
         category: str = "note",
         source: str = "",
         again: bool = False,
+        secrets: Secrets = "refuse",
         fact: bool = False,
         valid_from: str | None = None,
         valid_to: str | None = None,
@@ -107,7 +112,7 @@ class Writing:
         from holdfast.engine.quick import Memo, remember
 
         by = By(author, session, reason)
-        return remember(self._ws, Memo(text, by, category, to, source, again, fact, valid_from, valid_to))
+        return remember(self._ws, Memo(text, by, category, to, source, again, fact, valid_from, valid_to, secrets))
 
     def move(
         self,
@@ -182,11 +187,17 @@ class Writing:
         return Exported(os.fspath(path), backup(self._ws, os.fspath(path)))
 
     def _path(self, note: str) -> str:
-        return find(self._ws, usable(self._ws), note).path
+        return find_exact(self._ws, usable(self._ws), note)
 
 
-def _terms(expect: str | None, merge: bool, author: str, session: str, reason: str) -> Terms:
-    return Terms(By(author, session, reason), digest_from(expect), merge)
+def _terms(
+    expect: str | None, merge: bool, author: str, session: str, reason: str, secrets: Secrets = "allow"
+) -> Terms:
+    if merge and expect is None:
+        raise QueryError("A merge needs the version that the change is for.", hint="Give its digest with expect.")
+    if secrets not in ("refuse", "redact", "allow"):
+        raise QueryError(f"“{secrets}” is nothing to do with secrets.", hint="It is refuse, redact or allow.")
+    return Terms(By(author, session, reason), digest_from(expect), merge, secrets)
 
 
 def _limit(limit: int) -> int:

@@ -20,6 +20,7 @@ from tests.bench import (
     clinic,
     commands,
     embedding,
+    graph,
     hybrid,
     install,
     memory,
@@ -30,6 +31,7 @@ from tests.bench import (
     small,
     syncs,
     watching,
+    writing,
 )
 from tests.bench.measure import Row
 from tests.bench.setup import Bench, Family, rows
@@ -50,6 +52,8 @@ FAMILIES: dict[str, Family] = {
         hybrid,
         quality,
         clinic,
+        graph,
+        writing,
     )
 }
 HEAD = ("", "what", "must", "measured", "compared with")

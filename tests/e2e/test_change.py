@@ -80,7 +80,7 @@ def test_conflicts_say_what_is_there(place: Command) -> None:
         (("write", ".holdfast/x.md"), 6),
         (("write", ".git/x.md"), 6),
         (("write", "x" * 300 + ".md"), 6),
-        (("write", "a.exe"), 6),
+        (("write", "a.exe"), 2),
         (("edit", "a.md", "--replace", "nothing like it", "x"), 2),
         (("edit", "a.md", "--replace", "o", "x"), 2),
         (("edit", "a.md"), 2),
@@ -143,3 +143,21 @@ def test_the_history_as_a_repository(place: Command, tmp_path: Path) -> None:
     assert kept == {"d/e.md"}
     assert place("history", "backup", str(tmp_path / "copy.db")).exit == 0
     assert place("history", "backup", str(tmp_path / "copy.db")).exit == 5
+
+
+def test_secrets_are_refused_masked_or_stored(place: Command) -> None:
+    key = "AKIA" + "IOSFODNN7" + "QRSTUVW"  # The form of a key, and none.
+    line = f"aws_access_key_id = {key}\n"
+    refused = write(place, "a.md", line.encode())
+    error = json.loads(refused.stderr)["error"]
+    assert (refused.returncode, error["kind"]) == (2, "SecretFound")
+    assert key not in refused.stderr.decode()
+    assert tree(place) == {}
+    assert write(place, "a.md", line.encode(), "--redact").returncode == 0
+    assert key.encode() not in tree(place)["a.md"]
+    assert write(place, "b.md", line.encode(), "--allow-secret").returncode == 0
+    assert place("edit", "b.md", "--append", "another line").exit == 0  # What stood there is not asked for again.
+    found = place("check", "--secrets", "--json")
+    assert found.exit == 3
+    assert [(f["kind"], f["path"]) for f in found.json["findings"] if f["kind"] == "secret"] == [("secret", "b.md")]
+    assert key not in found.out

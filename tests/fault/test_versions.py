@@ -42,6 +42,40 @@ def test_a_note_is_read_as_it_was(vault: Vault) -> None:
     assert vault.read("x@42").text == "its own name\n"
 
 
+def test_a_path_means_that_path_alone(vault: Vault) -> None:
+    """What reads may look for the nearest name; what changes, deletes or forgets takes the note that was named."""
+    first = vault.write("plan.md", "# Plan\n\nmine\n")
+    vault.delete("plan.md")
+    others = {"archive/plan.md": "# Plan\n\nanother\n", "plan.md.md": "# Plan\n\nthird\n"}
+    for name, text in others.items():
+        vault.write(name, text)
+    vault.sync(vectors=False)
+    for refused in (
+        lambda: vault.delete("plan.md"),
+        lambda: vault.edit("plan.md", append="x"),
+        lambda: vault.move("plan.md", "new.md"),
+    ):
+        with pytest.raises(NotFound):
+            refused()
+    assert {v.path for v in vault.history("plan.md").versions} == {"plan.md"}
+    vault.restore(f"plan.md@{first.rev}")
+    assert Path(vault.root, "plan.md").read_text() == "# Plan\n\nmine\n"
+    vault.forget("plan.md")
+    assert {n: Path(vault.root, n).read_text() for n in others} == others
+    assert not Path(vault.root, "plan.md").exists()
+    with pytest.raises(NotFound):
+        vault.history("plan.md")
+
+
+def test_the_last_note_of_a_vault_can_be_forgotten(vault: Vault) -> None:
+    vault.write("only.md", "# Only\n\nunrepeatable words\n")
+    vault.sync(vectors=False)
+    assert vault.forget("only.md").traces == ()
+    assert list(Path(vault.root).iterdir()) == []
+    with vault._ws.past.store() as store:
+        assert list(store.digests()) == []
+
+
 def test_undo_takes_back_what_nobody_touched(vault: Vault) -> None:
     vault.write("kept.md", "one\n", session="before")
     vault.edit("kept.md", append="two", session="s")

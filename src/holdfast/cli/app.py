@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from holdfast.cli import ask, change, clinic, graph, keep, output, shared
+from holdfast.cli import ask, change, clinic, graph, keep, output, past, shared
 from holdfast.cli.shared import app
 from holdfast.errors import HoldfastError, ResourceFault, UserError
 from holdfast.vault import raise_file_limit
 
-__all__ = ["ask", "change", "clinic", "graph", "keep", "run"]
+__all__ = ["ask", "change", "clinic", "graph", "keep", "past", "run"]
 
 
 def run(args: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The verbs that change notes, and those that ask for their past."""
+"""The verbs that change notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 import holdfast.cli.ask  # noqa: F401 - its verbs come first in the help
 from holdfast.cli import output, shown_change
-from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, WithDefault, app, merged, opened
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, VaultOption, app, merged, opened
 from holdfast.errors import NotFound, QueryError
 
 NoteArgument = Annotated[str, typer.Argument(metavar="NOTE", help="A path, permalink or unique title.")]
@@ -27,11 +27,13 @@ SessionOption = Annotated[
     str | None, typer.Option("--session", metavar="ID", help="In which session; HOLDFAST_SESSION names it too.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
-BeforeOption = Annotated[int, typer.Option("--before", metavar="REV", help="Only what is older than this version.")]
+AllowOption = Annotated[bool, typer.Option("--allow-secret", help="Store keys and passwords all the same.")]
+RedactOption = Annotated[bool, typer.Option("--redact", help="Mask keys and passwords.")]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many.")]
 
 
-def _author(given: str | None) -> str:
+def author_of(given: str | None) -> str:
+    """Who does it: as given, as the environment says, or the user of this process."""
     if given is not None:
         return given
     if os.environ.get("HOLDFAST_AUTHOR"):
@@ -50,7 +52,13 @@ def _session(given: str | None) -> str:
 
 def by(author: str | None, session: str | None, reason: str) -> dict[str, Any]:
     """Who changes something, in which session, and why, as the facade takes it."""
-    return {"author": _author(author), "session": _session(session), "reason": reason}
+    return {"author": author_of(author), "session": _session(session), "reason": reason}
+
+
+def _secrets(allow: bool, redact: bool) -> Any:
+    if allow and redact:
+        raise QueryError("--allow-secret and --redact do not go together.", hint="Name one of them.")
+    return "allow" if allow else "redact" if redact else "refuse"
 
 
 def _given(text: str | None) -> str | None:
@@ -73,6 +81,8 @@ def write(
     expect: ExpectOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a note that is there.")] = False,
     merge: MergeOption = False,
+    allow_secret: AllowOption = False,
+    redact: RedactOption = False,
     author: AuthorOption = None,
     session: SessionOption = None,
     reason: ReasonOption = "",
@@ -84,7 +94,10 @@ def write(
     s = merged(ctx, vault, state_dir, as_json)
     body = _read_file(file) if file is not None else sys.stdin.buffer.read()
     with opened(s) as v:
-        done = v.write(path, body, expect=expect, overwrite=overwrite, merge=merge, **by(author, session, reason))
+        secrets = _secrets(allow_secret, redact)
+        done = v.write(
+            path, body, expect=expect, overwrite=overwrite, merge=merge, secrets=secrets, **by(author, session, reason)
+        )
     output.show(done, s.as_json, shown_change.written)
 
 
@@ -124,6 +137,8 @@ def edit(
     unset: Annotated[list[str] | None, typer.Option("--unset", metavar="KEY", help="Remove from the header.")] = None,
     expect: ExpectOption = None,
     merge: MergeOption = False,
+    allow_secret: AllowOption = False,
+    redact: RedactOption = False,
     author: AuthorOption = None,
     session: SessionOption = None,
     reason: ReasonOption = "",
@@ -156,7 +171,7 @@ def edit(
             insert_before=(insert_before, content or "") if insert_before is not None else None,
             insert_after=(insert_after, content or "") if insert_after is not None else None,
             fields=_fields(field or [], unset or []),
-            expect=expect, merge=merge, **by(author, session, reason),
+            expect=expect, merge=merge, secrets=_secrets(allow_secret, redact), **by(author, session, reason),
         )  # fmt: skip
     output.show(done, s.as_json, shown_change.written)
 
@@ -183,6 +198,8 @@ def remember(
     fact: Annotated[bool, typer.Option("--fact", help="As a fact with its time: from today on, or --from.")] = False,
     valid_from: Annotated[str | None, typer.Option("--from", metavar="DATE", help="With --fact: holds from.")] = None,
     valid_to: Annotated[str | None, typer.Option("--until", metavar="DATE", help="With --fact: holds until.")] = None,
+    allow_secret: AllowOption = False,
+    redact: RedactOption = False,
     author: AuthorOption = None,
     session: SessionOption = None,
     reason: ReasonOption = "",
@@ -196,7 +213,7 @@ def remember(
     with opened(s) as v:
         done = v.remember(
             words, to=to, category=category, source=source, again=again, fact=fact, valid_from=valid_from,
-            valid_to=valid_to, **by(author, session, reason),
+            valid_to=valid_to, secrets=_secrets(allow_secret, redact), **by(author, session, reason),
         )  # fmt: skip
     output.show(done, s.as_json, shown_change.remembered)
 
@@ -256,132 +273,4 @@ def forget(
         done = v.forget(*notes, dry_run=not apply)
     output.show(done, s.as_json, shown_change.forgotten)
     if done.traces:
-        raise typer.Exit(PROBLEMS)
-
-
-history_app = typer.Typer(
-    cls=WithDefault,
-    help="List the versions of a note, newest first: `history NOTE`. Or take the whole history elsewhere.",
-    no_args_is_help=True,
-)
-app.add_typer(history_app, name="history")
-
-
-@history_app.command("export")
-def history_export(
-    ctx: typer.Context,
-    git: Annotated[str, typer.Option("--git", metavar="DIR", help="The new repository.")],
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the whole history as a git repository, a commit a change."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        output.show(v.export_history(git), s.as_json, lambda x: shown_change.exported(x, "commits", git))
-
-
-@history_app.command("backup")
-def history_backup(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file.")],
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy the store of the history to a file, whole at one moment, also while others write."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        output.show(v.backup_history(file), s.as_json, lambda x: shown_change.exported(x, "bytes", file))
-
-
-@history_app.command("any", hidden=True)
-def history_of(
-    ctx: typer.Context,
-    note: NoteArgument,
-    before: BeforeOption = 0,
-    limit: LimitOption = 50,
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the versions of a note, newest first."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        output.show(v.history(note, before=before, limit=limit), s.as_json, shown_change.versions)
-
-
-@app.command()
-def recent(
-    ctx: typer.Context,
-    since: Annotated[str, typer.Option("--since", metavar="DATE", help="From this day on.")] = "",
-    author: Annotated[str, typer.Option("--author", metavar="NAME", help="Only what this one did.")] = "",
-    session: Annotated[str, typer.Option("--session", metavar="ID", help="Only what was done in this session.")] = "",
-    before: BeforeOption = 0,
-    limit: LimitOption = 50,
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the last changes of all notes, newest first."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        found = v.recent(since=since, author=author, session=session, before=before, limit=limit)
-    output.show(found, s.as_json, shown_change.versions)
-
-
-@app.command()
-def diff(
-    ctx: typer.Context,
-    note: NoteArgument,
-    older: Annotated[
-        str | None, typer.Argument(metavar="A", help="A version or a date; none: the last change.")
-    ] = None,
-    newer: Annotated[str | None, typer.Argument(metavar="B", help="A version or a date; none: now.")] = None,
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what changed in a note."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        output.show(v.diff(note, older, newer), s.as_json, shown_change.difference)
-
-
-@app.command()
-def restore(
-    ctx: typer.Context,
-    note: Annotated[
-        str, typer.Argument(metavar="NOTE@REV", help="A note and a version or date; a deleted note alone.")
-    ],
-    author: AuthorOption = None,
-    session: SessionOption = None,
-    reason: ReasonOption = "",
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a note what it was. What it is now stays in the history."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        output.show(v.restore(note, **by(author, session, reason)), s.as_json, shown_change.written)
-
-
-@app.command()
-def undo(
-    ctx: typer.Context,
-    session: Annotated[str, typer.Option("--session", metavar="ID", help="The session to take back.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    author: AuthorOption = None,
-    reason: ReasonOption = "",
-    vault: VaultOption = None,
-    state_dir: StateOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Take back what a session wrote and nobody changed since. The rest is listed."""
-    s = merged(ctx, vault, state_dir, as_json)
-    with opened(s) as v:
-        done = v.undo(session, dry_run=dry_run, author=_author(author), reason=reason)
-    output.show(done, s.as_json, shown_change.undone)
-    if done.left:
         raise typer.Exit(PROBLEMS)

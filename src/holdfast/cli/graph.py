@@ -8,7 +8,7 @@ import typer
 
 from holdfast.cli import output, shown_graph
 from holdfast.cli.change import AuthorOption, LimitOption, ReasonOption, SessionOption, by
-from holdfast.cli.shared import JsonOption, StateOption, SyncOption, VaultOption, app, merged, opened
+from holdfast.cli.shared import PROBLEMS, JsonOption, StateOption, SyncOption, VaultOption, app, merged, opened
 from holdfast.cli.shown_change import written
 from holdfast.errors import QueryError
 from holdfast.results import Result
@@ -139,3 +139,56 @@ def supersede(
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v:
         output.show(v.supersede(place, " ".join(text), at, **by(author, session, reason)), s.as_json, written)
+
+
+schema_app = typer.Typer(help="What notes of a type have, and what they should have.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
+TypeArgument = Annotated[str, typer.Argument(metavar="TYPE", help="A type of notes.")]
+
+
+@schema_app.command("infer")
+def schema_infer(
+    ctx: typer.Context,
+    type_: TypeArgument,
+    sync: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what notes of a type have: fields, observation categories, relations."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.infer_schema(type_, sync=sync), s.as_json, shown_graph.inferred)
+
+
+@schema_app.command("check")
+def schema_check(
+    ctx: typer.Context,
+    type_: Annotated[str | None, typer.Argument(metavar="TYPE", help="One type; none: all that have a schema.")] = None,
+    sync: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare notes with their schema, a note with `type: schema` and `for: TYPE`."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        found = v.check_schema(type_, sync=sync)
+    output.show(found, s.as_json, shown_graph.schema_checked)
+    if not found.ok:
+        raise typer.Exit(PROBLEMS)
+
+
+@schema_app.command("diff")
+def schema_diff(
+    ctx: typer.Context,
+    type_: TypeArgument,
+    sync: SyncOption = True,
+    vault: VaultOption = None,
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a schema declares and no note has, and the other way round."""
+    s = merged(ctx, vault, state_dir, as_json)
+    with opened(s) as v:
+        output.show(v.diff_schema(type_, sync=sync), s.as_json, shown_graph.schema_differs)

@@ -165,6 +165,7 @@ def check(
     vectors: Annotated[
         bool, typer.Option("--vectors/--no-vectors", help="With --deep, make vectors again to compare them.")
     ] = True,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Look for keys and passwords in the notes, too.")] = False,
     vault: VaultOption = None,
     state_dir: StateOption = None,
     as_json: JsonOption = False,
@@ -172,7 +173,7 @@ def check(
     """Compare the index with the notes. What differs is said, with what cures it; neither is changed."""
     s = merged(ctx, vault, state_dir, as_json)
     with opened(s) as v, output.progress("Checking notes", ("compared", "in all")) as progress:
-        found = v.check(deep=deep, vectors=vectors, progress=progress)
+        found = v.check(deep=deep, vectors=vectors, secrets=secrets, progress=progress)
     output.show(found, s.as_json, shown.checked)
     if not found.ok:
         raise typer.Exit(PROBLEMS)

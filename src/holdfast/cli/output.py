@@ -94,6 +94,8 @@ def error(e: HoldfastError, as_json: bool) -> int:
         line = json_text({"error": {**e.to_dict(), "exit": e.exit or RETRY}})
     else:
         line = f"holdfast: {one_line(e.message)} {one_line(e.hint)}".rstrip()
+        if diff := getattr(e, "diff", ""):
+            line += f"\n{cleaned(diff).rstrip()}"
     sys.stderr.write(show_path(line) + "\n")
     return e.exit or RETRY
 

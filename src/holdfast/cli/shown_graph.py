@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from holdfast.cli.output import cleaned, counted, one_line, styled
-from holdfast.graph import Backlinks, Context, Facts, Mentions, Outgoing, Problems, Timeline
+from holdfast.graph import (
+    Backlinks,
+    Context,
+    Facts,
+    Inferred,
+    Mentions,
+    Outgoing,
+    Problems,
+    SchemaCheck,
+    SchemaDiff,
+    Timeline,
+)
 from holdfast.results import Result
 
 
@@ -85,3 +96,35 @@ def timeline(found: Timeline) -> str:
         for e in found.events
     ]
     return _end(lines or ["nothing is dated"], found.next, found.degraded)
+
+
+def inferred(found: Inferred) -> str:
+    """Each thing with the share of notes that have it, and its values where they are few."""
+    lines = [f"{one_line(found.type)}: {counted(found.notes, 'note')}"]
+    for title, usages in (("fields", found.fields), ("observations", found.categories), ("relations", found.relations)):
+        lines += [title] if usages else []
+        for u in usages:
+            values = f"  {', '.join(map(one_line, u.values))}" if u.values else ""
+            kinds = f"  {'/'.join(u.kinds)}" if u.kinds else ""
+            lines.append(f"  {u.share:>4.0%}  {one_line(u.name)}{kinds}{values}")
+    return "\n".join(lines)
+
+
+def schema_checked(found: SchemaCheck) -> str:
+    """What is not as its schema says."""
+    state, names = "ok" if found.ok else "not ok", ", ".join(map(one_line, found.schemas))
+    lines = [f"{state}: {counted(found.notes, 'note')} compared with {names}"]
+    lines += [f"  {one_line(b.path)}:{b.line}  {one_line(b.message)}" for b in found.breaches]
+    return "\n".join(lines)
+
+
+def schema_differs(found: SchemaDiff) -> str:
+    """What is declared and not there, there and not declared, and values outside of those named."""
+    lines = [f"{one_line(found.type)}, by {one_line(found.schema)}"]
+    for title, names in (
+        ("never used", found.unused),
+        ("not declared", found.undeclared),
+        ("other values", found.outside),
+    ):
+        lines += [f"  {title}: {', '.join(map(one_line, names))}"] if names else []
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  nothing differs"])

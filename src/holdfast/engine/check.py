@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from shlex import quote
 
+from holdfast.engine import privacy
 from holdfast.engine.again import Again
 from holdfast.engine.diff import diff, is_note_key
 from holdfast.engine.facts import contradictions
@@ -44,7 +45,7 @@ REPAIRED = {
 
 WRONG = REPAIRED | {
     "index_missing", "index_outdated", "index_too_new", "index_incomplete", "vault_empty", "hidden_change", "set_aside",
-    "unreadable",
+    "unreadable", "secret", "unscanned",
 }  # fmt: skip
 """What makes a check fail. All other kinds are only worth knowing."""
 
@@ -63,20 +64,28 @@ _CURES = {
     "embedder_down": "holdfast embed",
     "odd_time": "touch -- {}",
     "conflict_copy": "ls -l -- {}",
+    "conflict_markers": "holdfast edit {}",
     "name_collision": "ls -l -- {}",
 }
 _LOOK = "ls -l -- {}"
 
 
-def check(ws: Workspace, *, deep: bool = False, vectors: bool = True, progress: Progress | None = None) -> Checked:
+def check(
+    ws: Workspace,
+    *,
+    deep: bool = False,
+    vectors: bool = True,
+    secrets: bool = False,
+    progress: Progress | None = None,
+) -> Checked:
     """Look at the index and the vault, and remember what is wrong for `status`.
 
-    `vectors` also makes vectors again, where deep and the embedder is local.
+    `vectors` also makes vectors again, where deep and the embedder is local; `secrets` reads each note for secrets.
 
     Raises VaultMissing and the resource faults, and no fault of the index: that is a finding.
     """
     ws.prove_vault()
-    done = _Check(ws, deep, vectors, progress).run()
+    done = _Check(ws, deep, vectors, progress, secrets=secrets).run()
     keep_verdict(ws, [f for f in done.findings if f.kind in REPAIRED])
     return done
 
@@ -91,9 +100,12 @@ class _Findings:
 
     def add(self, kind: str, path: str | None, message: str) -> None:
         cure = "holdfast repair" if kind in REPAIRED else _CURES.get(kind, _LOOK).format(quote(path or "."))
-        found = Finding(kind, path, message, cure)
-        kept = self.wrong if kind in WRONG else self.others
-        if path is None and found in kept:
+        self.take(Finding(kind, path, message, cure))
+
+    def take(self, found: Finding) -> None:
+        """Keep a finding as it is."""
+        kept = self.wrong if found.kind in WRONG else self.others
+        if found.path is None and found in kept:
             return
         self.total += 1
         if len(kept) < FINDINGS:
@@ -110,8 +122,8 @@ class _Findings:
 class _Check:
     """One check."""
 
-    def __init__(self, ws: Workspace, deep: bool, vectors: bool, progress: Progress | None) -> None:
-        self.ws, self.deep, self.vectors, self.progress = ws, deep, vectors, progress
+    def __init__(self, ws: Workspace, deep: bool, vectors: bool, progress: Progress | None, *, secrets: bool) -> None:
+        self.ws, self.deep, self.vectors, self.progress, self.secrets = ws, deep, vectors, progress, secrets
         self.found = _Findings()
         self.notes = self.chunks = self.codes = 0
 
@@ -120,7 +132,8 @@ class _Check:
         with self._guarded():
             self._survey(index)
         if index is not None:
-            for step in (self._whole, self._bare, self._aside, self._notes, self._words, self._vectors, self._claims):
+            steps = (self._whole, self._bare, self._aside, self._notes, self._words, self._vectors, self._claims)
+            for step in (*steps, self._secrets):
                 with self._guarded():
                     step(index)
         extent = Extent(self.notes, self.chunks, self.codes)
@@ -240,9 +253,17 @@ class _Check:
         kind = {"hidden": "hidden_change"}.get(proof.state, proof.state)
         if kind in ("hidden_change", "differs", "unreadable", "behind"):
             self.found.add(kind, path, proof.words)
-        elif again is not None:
+            return proof
+        if self.deep and proof.conflict:
+            self.found.add("conflict_markers", path, f"A merge was left undone on line {proof.conflict}.")
+        if again is not None:
             again.add(path, proof.inputs)
         return proof
+
+    def _secrets(self, index: Index) -> None:
+        if self.secrets:
+            for found in privacy.scan(self.ws, index):
+                self.found.take(found)
 
     def _sampled(self, index: Index, key: bytes) -> None:
         """A note is found by its own rarest words, by the search that all questions go through."""

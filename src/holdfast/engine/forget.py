@@ -73,14 +73,11 @@ def forget(ws: Workspace, paths: Sequence[str], *, dry_run: bool) -> Forgotten:
         return Forgotten(shown, counts, False, (), 0, (), UNREACHED)
     for path in paths:
         _remove(ws, path)
-    rebuild(ws)
+    _drop_versions(ws, paths)
+    # They are gone because we removed them, all of them perhaps: that is no unmounted disk.
+    rebuild(ws, accept_empty=True)
     prune(ws)
-    if ws.past.is_on and ws.past.is_begun():
-        # Last: a sync on the way records that they are gone.
-        with ws.past.store() as store:
-            for path in paths:
-                _drop(store, path)
-            store.shrink()
+    _drop_versions(ws, paths)  # Once more: a sync on the way may have recorded that they are gone.
     index = ws.index()
     text = _text(index, [b for known in bodies.values() for b in known], paths)
     _clear_logs(ws, text)
@@ -123,9 +120,14 @@ def _remove(ws: Workspace, path: str) -> None:
         raise Conflict(f"{show_path(path)} was changed in this moment; it was not forgotten.", hint="Try again.") from e
 
 
-def _drop(store: History, path: str) -> None:
-    for note in store.notes_of(path):
-        store.drop([e.seq for e in store.versions(note, limit=1_000_000)])
+def _drop_versions(ws: Workspace, paths: Sequence[str]) -> None:
+    if not ws.past.is_on or not ws.past.is_begun():
+        return
+    with ws.past.store() as store:
+        for path in paths:
+            for note in store.notes_of(path):
+                store.drop([e.seq for e in store.versions(note, limit=1_000_000)])
+        store.shrink()
 
 
 def _text(index: Index | None, bodies: Iterable[bytes], paths: Sequence[str]) -> _Text:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from holdfast.changes import Moved, Relinked
 from holdfast.engine.links import links_to
-from holdfast.engine.read import find, usable
+from holdfast.engine.read import find_exact, usable
 from holdfast.engine.resolve import resolve
 from holdfast.engine.versions import undo
 from holdfast.engine.workspace import Workspace
@@ -52,7 +52,7 @@ def move(
     If a link cannot be rewritten, everything is taken back.
     """
     index = usable(ws)
-    old = find(ws, index, identifier).path
+    old = find_exact(ws, index, identifier)
     new = _target(ws, old, to)
     check_new(ws, new)
     plan = _plan(ws, index, old, new) if index is not None else {}

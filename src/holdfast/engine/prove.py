@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from holdfast.engine.apply import Apply
@@ -21,6 +21,7 @@ from holdfast.index.base import FileRow, Index, NoteRecord
 from holdfast.index.sqlite.db import decoding
 from holdfast.index.vectors.port import LiveEmbedder
 from holdfast.model import Input, key_path, show_path
+from holdfast.text.markers import conflict_line
 
 AUDITED_NS, AUDIT_ID = "audit_ns", "audit_id"
 """When notes were last compared with their bytes, and which id the next look begins behind."""
@@ -39,6 +40,8 @@ PASSAGES = 64
 class Proof:
     """How a note stands to the index, with `words` to say it.
 
+    `conflict` is the line on which a merge was left undone in it, 0 where none was.
+
     `behind`: it changed since, `gone` it is not there; `hidden`: it changed and its stat did not; `differs`: the
     index keeps something else of it than it gives; `aside`, `unreadable`: it was set aside, or would be now.
     """
@@ -48,6 +51,7 @@ class Proof:
     id: int = 0
     record: NoteRecord | None = None
     inputs: Sequence[Input] = ()
+    conflict: int = 0
 
 
 def prove(ws: Workspace, index: Index, key: bytes) -> Proof:
@@ -93,7 +97,7 @@ def _prove(ws: Workspace, index: Index, row: FileRow) -> Proof:
     proof = _compared(index, row, make_record(note, body.digest, path), len(body.data), note.cut, note.inputs)
     if proof.state == "same" and stat != row.witness[1:]:
         return Proof("behind", "Its stat is not the one that the index knows; its bytes are.", row.id, proof.record)
-    return proof
+    return replace(proof, conflict=conflict_line(body.data))
 
 
 def _compared(

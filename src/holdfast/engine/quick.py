@@ -14,9 +14,9 @@ import numpy as np
 
 from holdfast.changes import Likeness, Remembered, Written
 from holdfast.engine.claims import fact_line
-from holdfast.engine.read import find, usable
+from holdfast.engine.read import find_exact, usable
 from holdfast.engine.workspace import Workspace
-from holdfast.engine.write import Terms, change, create
+from holdfast.engine.write import Secrets, Terms, change, create
 from holdfast.errors import Conflict, HoldfastError, NotFound, QueryError
 from holdfast.files import notes
 from holdfast.files.paths import safe_path
@@ -49,6 +49,7 @@ class Memo:
     is_fact: bool = False
     valid_from: str | None = None
     valid_to: str | None = None
+    secrets: Secrets = "refuse"
 
 
 def remember(ws: Workspace, memo: Memo) -> Remembered:
@@ -63,7 +64,8 @@ def remember(ws: Workspace, memo: Memo) -> Remembered:
     if not memo.again and (known := _known(ws, memo.text)) is not None:
         return Remembered(known.path, None, 0, True, None, known.line, False, known)
     text = _fact(ws, memo) if memo.is_fact else _observation(ws, memo, lines)
-    done = _into(ws, find(ws, usable(ws), memo.to).path if memo.to else _journal(ws, memo.by), text, memo.by)
+    path = find_exact(ws, usable(ws), memo.to) if memo.to else _journal(ws, memo.by)
+    done = _into(ws, path, text, memo)
     return Remembered(
         done.path, done.digest, done.seq, done.indexed, done.rev, _line_of(ws, done.path, text), True, None
     )
@@ -92,16 +94,17 @@ def _journal(ws: Workspace, by: By) -> str:
     return safe_path(ws.root, f"journal/{who}/{today:%Y-%m-%d}.md")
 
 
-def _into(ws: Workspace, path: str, text: str, by: By) -> Written:
+def _into(ws: Workspace, path: str, text: str, memo: Memo) -> Written:
+    by = memo.by
     for _ in range(3):
         try:
-            return change(ws, path, lambda body: append(body, text), Terms(by))
+            return change(ws, path, lambda body: append(body, text), Terms(by, secrets=memo.secrets))
         except NotFound:
             day = path.rpartition("/")[2].removesuffix(".md")
             author = f"author: {_quoted(by.author)}\n" if by.author else ""
             head = f"---\ntype: journal\n{author}---\n\n# {day}\n\n"
             try:
-                return create(ws, path, f"{head}{text}\n".encode(), by)
+                return create(ws, path, f"{head}{text}\n".encode(), by, secrets=memo.secrets)
             except Conflict:
                 continue  # Another process has made it in this moment.
     raise Conflict(f"{show_path(path)} comes and goes.")

@@ -61,6 +61,20 @@ def address(ws: Workspace, identifier: str) -> str | None:
         return None
 
 
+def find_exact(ws: Workspace, index: Index | None, identifier: str) -> str:
+    """As `find`, the path; but a name with a note's suffix is that path, so that nothing else is changed.
+
+    Test: fault/test_versions.py::test_a_path_means_that_path_alone.
+    """
+    name = identifier.strip().removeprefix("memory://")
+    if not is_note(name.rpartition("/")[2]):
+        return find(ws, index, identifier).path
+    path = _path(ws, name)
+    if path is None or path != safe_path(ws.root, name):
+        raise NotFound(f"There is no note {name}.")
+    return path
+
+
 def _path(ws: Workspace, name: str) -> str | None:
     """`name` as the path of a file of the vault that is there."""
     path = safe_path(ws.root, name)

@@ -70,21 +70,23 @@ def scan_into(ws: Workspace, index: Index, deadline_ms: int) -> Synced:
     return Pass(ws, index, Options(deadline_ms=deadline_ms), None).run()
 
 
-def rebuild(ws: Workspace, progress: Progress | None = None) -> Synced:
+def rebuild(ws: Workspace, progress: Progress | None = None, *, accept_empty: bool = False) -> Synced:
     """Build a new generation from the notes beside the published one, then publish it."""
     with ws.job("rebuild", ws.config.lock_wait_s):
-        opened, manifest, done = build_beside(ws, progress)
+        opened, manifest, done = build_beside(ws, progress, accept_empty=accept_empty)
         ws.adopt(opened, manifest)
         _take_hints(ws)
         return done
 
 
-def build_beside(ws: Workspace, progress: Progress | None) -> tuple[OpenIndex, Manifest, Synced]:
+def build_beside(
+    ws: Workspace, progress: Progress | None, *, accept_empty: bool = False
+) -> tuple[OpenIndex, Manifest, Synced]:
     """A new generation from the notes, with every whole vector of the others; not published. Needs the job lock."""
     known = _known_notes(ws)
     opened, manifest = ws.build()
     try:
-        done = Pass(ws, opened.index, Options(), progress, known).run()
+        done = Pass(ws, opened.index, Options(accept_empty=accept_empty), progress, known).run()
         if done.stopped is not None:
             raise done.stopped  # the old one serves
         carry_over(ws, opened.index)

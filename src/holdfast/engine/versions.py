@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.changes import Difference, Undone, Version, Versions, Written
-from holdfast.engine.read import find, usable
+from holdfast.engine.read import find_exact, usable
 from holdfast.engine.times import bounds, rfc3339
 from holdfast.engine.workspace import Workspace
 from holdfast.engine.write import Terms, change, create, delete, rename
@@ -60,14 +60,14 @@ def named(ws: Workspace, store: History, identifier: str, rev: str | None = None
 def path_of(ws: Workspace, identifier: str) -> str:
     """The path of a note, there or deleted; raises NotFound."""
     if not ws.past.is_on or not ws.past.is_begun():
-        return find(ws, usable(ws), identifier).path
+        return find_exact(ws, usable(ws), identifier)
     with ws.past.store() as store:
         return _path(ws, store, identifier)
 
 
 def _path(ws: Workspace, store: History, identifier: str) -> str:
     try:
-        return find(ws, usable(ws), identifier).path
+        return find_exact(ws, usable(ws), identifier)
     except NotFound:
         # Perhaps it was deleted: then the history knows it by the path that it had.
         for tried in (identifier, f"{identifier}.md"):

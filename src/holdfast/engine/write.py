@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 from holdfast.changes import Written
 from holdfast.engine.commit import commit
 from holdfast.engine.hints import leave
 from holdfast.engine.passes import Options
+from holdfast.engine.privacy import redacted, refuse_secrets
 from holdfast.engine.sync import sync
 from holdfast.engine.workspace import Workspace
-from holdfast.errors import Conflict, HoldfastError, NoteTooLarge, NotFound, PathNotAllowed, QueryError
+from holdfast.errors import Conflict, HoldfastError, NoteTooLarge, NotFound, QueryError
 from holdfast.files import notes
 from holdfast.files.paths import is_note
 from holdfast.files.swap import Changed, Swap
@@ -32,16 +34,18 @@ _TRIES = 50
 NOBODY = By()
 
 Make = Callable[[bytes], bytes]
+Secrets = Literal["refuse", "redact", "allow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """On what terms a note is changed: `expect` is the digest that it must have, `merges` whether a clean three-way
-    merge with what somebody else wrote meanwhile will do."""
+    merge with what somebody else wrote meanwhile will do, `secrets` what becomes of those that are new in it."""
 
     by: By = NOBODY
     expect: bytes | None = None
     merges: bool = False
+    secrets: Secrets = "allow"
 
 
 def digest_from(text: str | None) -> bytes | None:
@@ -57,8 +61,11 @@ def digest_from(text: str | None) -> bytes | None:
     return raw
 
 
-def create(ws: Workspace, path: str, body: bytes, by: By, kind: Kind = Kind.WRITTEN) -> Written:
-    """Make a new note; raises Conflict if there is one at `path` already."""
+def create(
+    ws: Workspace, path: str, body: bytes, by: By, kind: Kind = Kind.WRITTEN, secrets: Secrets = "allow"
+) -> Written:
+    """Make a new note; raises Conflict if there is one at `path` already, and SecretFound."""
+    body = _vetted(path, body, b"", secrets)
     check_new(ws, path, body)
     try:
         Swap(ws.fs, ws.root).put(path, body, None)
@@ -70,7 +77,7 @@ def create(ws: Workspace, path: str, body: bytes, by: By, kind: Kind = Kind.WRIT
 def put(ws: Workspace, path: str, body: bytes, terms: Terms) -> Written:
     """Make `body` the content of a note that is there, or of a new one."""
     if _read(ws, path) is None and terms.expect is None:
-        return create(ws, path, body, terms.by)
+        return create(ws, path, body, terms.by, secrets=terms.secrets)
     return change(ws, path, lambda _: body, terms)
 
 
@@ -85,7 +92,7 @@ def change(ws: Workspace, path: str, make: Make, terms: Terms, kind: Kind = Kind
         for _ in range(_TRIES):
             if met is None:
                 raise NotFound(f"There is no note {show_path(path)}.")
-            body = _made(ws, path, met, make, terms)
+            body = _vetted(path, _made(ws, path, met, make, terms), met, terms.secrets)
             if body == met:
                 return _told(ws, path, met, None)
             check_new(ws, path, body)
@@ -98,6 +105,13 @@ def change(ws: Workspace, path: str, make: Make, terms: Terms, kind: Kind = Kind
                 continue
             return _done(ws, Change(kind, path, body, ws.fs.time_ns(), terms.by))
     raise Conflict(f"{show_path(path)} was changed by others each of the {_TRIES} times it was tried.")
+
+
+def _vetted(path: str, body: bytes, before: bytes, how: Secrets) -> bytes:
+    """The content, with secrets that are new masked if that was asked; raises SecretFound where they are refused."""
+    if how == "refuse":
+        refuse_secrets(path, body, before=before)
+    return redacted(body, before) if how == "redact" else body
 
 
 def _made(ws: Workspace, path: str, met: bytes, make: Make, terms: Terms) -> bytes:
@@ -173,9 +187,9 @@ def _read(ws: Workspace, path: str) -> bytes | None:
 
 
 def check_new(ws: Workspace, path: str, body: bytes = b"") -> None:
-    """Raise PathNotAllowed unless the path can be a note's, NoteTooLarge where it would be too large."""
+    """Raise QueryError unless the path can be a note's, NoteTooLarge where it would be too large."""
     if not is_note(path.rpartition("/")[2]):
-        raise PathNotAllowed(f"{show_path(path)} is no name of a note.", hint="End it with .md, .markdown or .txt.")
+        raise QueryError(f"{show_path(path)} is no name of a note.", hint="End it with .md, .markdown or .txt.")
     if len(body) > ws.config.note_bytes:
         raise NoteTooLarge(
             f"{show_path(path)} would have {len(body):,} bytes; a note has at most {ws.config.note_bytes:,}.",

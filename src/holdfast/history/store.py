@@ -17,11 +17,11 @@ import apsw
 
 from holdfast.errors import DiskFull, IndexDamaged, IndexTooNew, NotFound, ResourceFault, VaultBusy
 from holdfast.history.pack import DamagedVersionError, is_alone, pack, unpack
+from holdfast.history.patience import Patience
 from holdfast.history.rows import By, Change, Entry, Kind, digest_of
 
 APPLICATION_ID = 0x484F4C48
 FORMAT = 1
-_BUSY_MS = 10_000
 _KEY_EVERY = 64
 _PAGE = 500
 
@@ -46,7 +46,7 @@ class History:
 
     def _prepare(self) -> None:
         db = self._db
-        db.set_busy_timeout(_BUSY_MS)
+        db.set_busy_handler(Patience())
         db.pragma("auto_vacuum", 2)  # incremental; takes effect in a file that has no table yet
         db.pragma("trusted_schema", 0)
         db.pragma("cell_size_check", 1)

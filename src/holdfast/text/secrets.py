@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
+from urllib.parse import unquote
 from zlib import crc32
 
 
@@ -27,15 +27,14 @@ class Secret(NamedTuple):
 def find_secrets(text: str) -> list[Secret]:
     """The secrets in `text`, in order, none inside another. Lines are counted by `\\n`."""
     spans: list[Span] = []
-    formed = list(_formed(text))
-    i = 0
-    for span in _named(text):
-        while i < len(formed) and formed[i][1] <= span[0]:
-            i += 1
-        if i == len(formed) or span[1] <= formed[i][0]:  # what has a known form has the better name
+    for span in sorted([*_formed(text), *_named(text)]):
+        if spans and span[0] < spans[-1][1]:  # One in the other: all of both, by the name of the known form.
+            start, end, kind = spans[-1]
+            spans[-1] = start, max(end, span[1]), span[2] if kind in _BY_NAME else kind
+        else:
             spans.append(span)
     out, line, at = [], 1, 0
-    for start, end, kind in sorted(formed + spans):
+    for start, end, kind in spans:
         line += text.count("\n", at, start)
         at = start
         out.append(Secret(kind, line, start, end))
@@ -156,6 +155,10 @@ FORMATS: Sequence[tuple[str, str, str, Proof]] = (
 # A start behind a letter, `_` or `-` is none: so no run of such characters is read more than once. Each form begins
 # with a character of its own, by which the search skips what begins none; what is before it is looked at after it.
 _FORMED = re.compile("|".join(rf"{form[0]}(?<!{_WORD}.){form[1:]}" for _, form, _, _ in FORMATS))
+_BY_START: dict[str, list[tuple[str, str, Proof]]] = {}
+for _begin, _, _kind, _proof in FORMATS:
+    for _start in ("AK", "AS") if _begin == "A" else (_begin[:2],):
+        _BY_START.setdefault(_start, []).append((_begin, _kind, _proof))
 
 
 def _formed(text: str) -> Iterator[Span]:
@@ -163,7 +166,7 @@ def _formed(text: str) -> Iterator[Span]:
     at = 0
     while m := _FORMED.search(text, at):
         token, start = m[0], m.start()
-        kind, proof = next((kind, proof) for begin, _, kind, proof in FORMATS if token.startswith(begin))
+        kind, proof = next((kind, proof) for begin, kind, proof in _BY_START[token[:2]] if token.startswith(begin))
         at = start + 3
         end = _key_end(text, m.end()) if token[0] == "-" else m.end()
         if end and proof(token):
@@ -206,6 +209,7 @@ _NAMES = (
     ("API key", ("api[_ -]?key", "access[_-]?key", "account[_-]?key", "auth[_-]?key")),
     ("token", ("token", "bearer")),
 )
+_BY_NAME = frozenset(kind for kind, _ in _NAMES)
 _KINDS = tuple(
     (kind, re.compile("|".join(map(_any_case, sorted(names, key=len, reverse=True))))) for kind, names in _NAMES
 )
@@ -219,7 +223,7 @@ _NAME = "|".join(
 # address with a password in it; or the middle of a token. No part can be read in two ways, or without end.
 _NAMED = re.compile(
     rf"(?:{_NAME}|://|Q~|:AA)(?:"
-    r"(?<=://)(?P<user>[^\s:@/?#\"'<>`\[\]]{0,64}+):(?P<pass>[^\s@/\"'<>`\[\]]{3,128}+)@(?P<host>[A-Za-z0-9_.-]{1,253}+)"
+    r"(?<=://)(?P<user>[^\s:@/?#,\"'<>`\[\]]{0,64}+):(?P<pass>[^\s@/\"'<>`\[\]]{3,128}+)@(?P<host>[A-Za-z0-9_.-]{1,253}+)"
     r"|(?<=[A-Za-z0-9_~.-]{3}[78]Q~)(?P<azure>[A-Za-z0-9_~.-]{31,34})(?![A-Za-z0-9_~-])"
     r"|(?<=[0-9]{8}:AA)(?P<bot>[A-Za-z0-9_-]{33})(?![A-Za-z0-9_-])"
     r"|(?<!~)(?<!:AA)(?<!//)[0-9]?[\"'`*_)]{0,4}+"
@@ -228,7 +232,7 @@ _NAMED = re.compile(
 )
 
 _LIKE_CODE = re.compile(
-    r"[$%@!&*#]?[A-Za-z_]+(?:[._-][A-Za-z_]+[0-9]{0,2})*%?"  # a word, or several: names of variables, too
+    r"[$%@!&*#]?(?:[A-Za-z_]++[0-9]{0,2}+(?:[.%-]|(?=_)|$))*+"  # a word, or several: names of variables, too
     r"|[A-Z]+[A-Z0-9_]*_[A-Z0-9_]*"  # the name of an environment variable
     r"|(?:https?:|[.~]?/|[A-Za-z]:|\$).*"  # an address, a path, a variable
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -260,7 +264,8 @@ def _named(text: str) -> Iterator[Span]:
         if group == "value":
             value = m[group].rstrip(".:")
             kind, name = next((kind, found) for kind, names in _KINDS if (found := names.match(m[0])))
-            if _is_secret_value(value, is_password=kind == "password"):
+            is_cut = m[group].endswith("..")
+            if not is_cut and _is_secret_value(value, is_password=kind == "password"):
                 yield start, start + len(value), "AWS secret key" if _is_aws(name[0], value) else kind
             else:
                 at = m.start() + name.end()
@@ -303,8 +308,8 @@ def _is_aws(name: str, value: str) -> bool:
 
 def _is_own(password: str, user: str, host: str) -> bool:
     """Whether somebody's password stands in an address: not a sample, not the user's name, not for a sample host."""
-    low = password.lower()
-    if len(set(low)) < 3 or low in _COMMON or low == user.lower() or _SAMPLE.search(password) or low.isdigit():
+    low = unquote(password).lower()
+    if len(set(low)) < 3 or low in _COMMON or low == user.lower() or _SAMPLE.search(low) or low.isdigit():
         return False
     if any(c in password for c in "${}%*()…") and not re.search(r"%[0-9A-Fa-f]{2}", password):
         return False

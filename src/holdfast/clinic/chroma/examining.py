@@ -14,7 +14,7 @@ from holdfast.clinic.chroma.graph import LINKS
 from holdfast.clinic.chroma.place import DATABASE, find, folders, opened
 from holdfast.clinic.chroma.tables import Collection, collections, is_palace
 from holdfast.clinic.holders import holders
-from holdfast.clinic.report import Chart, Report, nothing
+from holdfast.clinic.report import Chart, Report, nothing, shell
 from holdfast.results import Finding
 
 KIND, SEEN_AS = "chroma", "segments"
@@ -30,6 +30,10 @@ _SILENT = (
 _TORN = (
     "chromadb 1.5.9 often opens such files once and answers well; at its next flush it writes link lists of terabytes"
     " and dies. Add nothing to it before it is cured."
+)
+_BEGUN = (
+    "chromadb begins such files anew at its next start, and then the vectors in them are gone: copy the directory, or"
+    " use `--quarantine`, before you open it again."
 )
 _CONTENT = "Whether a vector still fits the text of its row cannot be told from the files."
 
@@ -212,7 +216,8 @@ def _effects(case: Case) -> list[str]:
     if case.is_torn and case.verdict == DAMAGED:
         return [_TORN]
     if case.verdict == LOST or (case.verdict == DAMAGED and case.graph.entries is None and not case.graph.hostile):
-        return [_SILENT]
+        begun = [_BEGUN] if case.verdict == DAMAGED else []
+        return [_SILENT, *begun]
     if case.verdict == AHEAD:
         return ["Search returns the ghosts with no text, in the place of rows that are there."]
     if case.verdict == BEHIND:
@@ -221,21 +226,23 @@ def _effects(case: Case) -> list[str]:
 
 
 def _cure(directory: str, case: Case, palace: bool) -> str:
-    where = directory if directory.isprintable() else "DIR"
+    where = shell(directory) if directory.isprintable() else "DIR"
     if case.is_only_bloated:
+        links = shell(os.path.join(directory, case.segment, LINKS))
         return (
             f"chromadb reads only the first {case.graph.links_end:,} bytes of it: `truncate -s {case.graph.links_end}"
-            f" '{where}/{case.segment}/{LINKS}'` gives the rest back and loses nothing (stop the program first)."
+            f" {links}` gives the rest back and loses nothing (stop the program first)."
         )
-    steps = [f"Save the texts first: `holdfast clinic chroma '{where}' --rescue OUT`"]
+    steps = [f"Save the texts first: `holdfast clinic chroma {where} --rescue OUT`"]
     if case.can_be_refilled:
         steps.append(
-            f"then `holdfast clinic chroma '{where}' --refill` has chromadb build a new graph from the vectors in"
-            f" the {'files that were set aside' if case.aside else 'old files'}, without embedding"
+            f"then `holdfast clinic chroma {where} --refill` says how many vectors the"
+            f" {'files that were set aside' if case.aside else 'old files'} still hold, and has chromadb build a new"
+            f" graph of them without embedding"
         )
     if palace:
         steps.append(
-            f"or `mempalace --palace '{where}' repair --mode from-sqlite --archive-existing` embeds all rows again from"
+            f"or `mempalace --palace {where} repair --mode from-sqlite --archive-existing` embeds all rows again from"
             f" the database and keeps the old directory"
         )
     else:
