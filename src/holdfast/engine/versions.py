@@ -15,7 +15,7 @@ from holdfast.engine.workspace import Workspace
 from holdfast.engine.write import Terms, change, create, delete, rename
 from holdfast.errors import Conflict, HoldfastError, NotFound, PathNotAllowed, QueryError
 from holdfast.files import notes
-from holdfast.files.paths import safe_path
+from holdfast.files.paths import is_note, safe_path
 from holdfast.history.rows import By, Entry, Kind
 from holdfast.history.store import History
 from holdfast.model import show_digest, show_path
@@ -70,7 +70,7 @@ def _path(ws: Workspace, store: History, identifier: str) -> str:
         return find_exact(ws, usable(ws), identifier)
     except NotFound:
         # Perhaps it was deleted: then the history knows it by the path that it had.
-        for tried in (identifier, f"{identifier}.md"):
+        for tried in (identifier,) if is_note(identifier.rpartition("/")[2]) else (identifier, f"{identifier}.md"):
             try:
                 path = safe_path(ws.root, tried)
             except PathNotAllowed:
