@@ -96,6 +96,7 @@ def test_refilling_loses_nothing(kind: str, tmp_path: Path) -> None:
     harm(palace)
     before = patients.contents(palace)
     plan = chroma.refill(str(palace), apply=False, force=False)
+    assert not plan.ok  # sick as long as nothing was done: a monitor must not see 0
     assert patients.contents(palace) == before
     assert plan.loses == ()
     done = chroma.refill(str(palace), apply=True, force=False)

@@ -36,6 +36,7 @@ def test_it_says_first_and_changes_nothing(tmp_path: Path) -> None:
     palace = damaged(tmp_path / "p")
     before = patients.contents(palace)
     report = chroma.quarantine(str(palace), apply=False, force=False)
+    assert not report.ok  # nothing is cured yet
     assert not report.done
     assert report.loses == (
         "599 vectors of collection drawers exist only in these files; they must be embedded again.",

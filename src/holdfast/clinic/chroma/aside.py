@@ -45,10 +45,12 @@ def quarantine(path: str, *, apply: bool, force: bool) -> Report:
         return nothing(KIND, path, f"there is no {DATABASE} in {path}.")
     chart = Chart(KIND, path, SEEN_AS)
     attend(chart, directory, apply=apply, force=force)
+    sound = True
     for case, _ in cases(directory, chart):
         chart.seen.append(entry(case))
+        sound = sound and case.is_sound
         if not case.can_be_set_aside:
-            if case.verdict not in ("healthy", "empty"):
+            if not case.is_sound:
                 why = _stays(case)
                 chart.remarks.append(f"The segment of collection {shown(case.collection.name)} stays: {why}.")
             continue
@@ -57,12 +59,15 @@ def quarantine(path: str, *, apply: bool, force: bool) -> Report:
             name = move(directory, case)
             chart.remarks.append(f"{case.segment} is now {name}; `--restore {name}` puts it back.")
         chart.plan.append(Step("set aside", os.path.join(directory, case.segment), case.graph.bytes))
+    sound = sound and not chart.wrong
     if not chart.plan:
-        return chart.report("Nothing is set aside: no segment has files that are damaged or drifted.")
+        return chart.report("Nothing is set aside: no segment has files that are damaged or drifted.", ok=sound)
     chart.remarks.append(silent())
     chart.done = apply
     n = f"{len(chart.plan)} {'segment' if len(chart.plan) == 1 else 'segments'}"
-    return chart.report(f"{n} set aside." if apply else f"{n} would be set aside; `--apply` does it.")
+    if apply:
+        return chart.report(f"{n} set aside.")
+    return chart.report(f"{n} would be set aside; `--apply` does it.", ok=sound)
 
 
 def attend(chart: Chart, directory: str, *, apply: bool, force: bool) -> None:

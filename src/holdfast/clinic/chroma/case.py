@@ -56,6 +56,11 @@ class Case:
     """The poisoned sequence number up to which chromadb skips all that is written."""
 
     @property
+    def is_sound(self) -> bool:
+        """Nothing has to be done about it."""
+        return self.verdict in (HEALTHY, EMPTY)
+
+    @property
     def segment(self) -> str:
         return self.collection.vector or ""
 

@@ -47,9 +47,10 @@ def refill(path: str, *, apply: bool, force: bool) -> Report:
     attend(chart, directory, apply=apply, force=force)
     found = [case for case, _ in cases(directory, chart)]
     chart.seen += [entry(case) for case in found]
+    sound = not chart.wrong and all(case.is_sound for case in found)
     sick = [(case, savable) for case in found if case.can_be_refilled and (savable := _gain(directory, case))]
     if not sick:
-        return chart.report("Nothing to refill: no files hold vectors that the graph is without.")
+        return chart.report("Nothing to refill: no files hold vectors that the graph is without.", ok=sound)
     if apply:
         with changing(directory):
             backup = _back_up(directory)
@@ -66,7 +67,7 @@ def refill(path: str, *, apply: bool, force: bool) -> Report:
     n = f"{len(sick)} {'segment' if len(sick) == 1 else 'segments'}"
     if apply:
         return chart.report(f"{n} refilled.", ok=not chart.loses)
-    return chart.report(f"{n} would be refilled; `--apply` does it.")
+    return chart.report(f"{n} would be refilled; `--apply` does it.", ok=sound)
 
 
 def _tell(chart: Chart, directory: str, case: Case, saved: int, *, apply: bool) -> None:
