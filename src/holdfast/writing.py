@@ -14,7 +14,6 @@ from holdfast.engine.write import Secrets, Terms, digest_from
 from holdfast.errors import Conflict, QueryError
 from holdfast.files.paths import safe_path
 from holdfast.history.rows import By
-from holdfast.model import Value
 
 if TYPE_CHECKING:
     from holdfast.engine.workspace import Workspace
@@ -69,7 +68,7 @@ class Writing:
         append_to_section: bool = False,
         insert_before: tuple[str, str] | None = None,
         insert_after: tuple[str, str] | None = None,
-        fields: Mapping[str, Value] | None = None,
+        fields: Mapping[str, object] | None = None,
         expect: str | None = None,
         merge: bool = False,
         secrets: Secrets = "refuse",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from holdfast.errors import QueryError
@@ -169,8 +171,23 @@ def test_a_header_over_its_limit_is_refused() -> None:
         set_fields(note("a: 1"), {"b": "x" * MAX_BYTES})
 
 
-@pytest.mark.parametrize("value", [{"k": "v"}, [["x"]], [None], 3, True, ["x", 3]])
-def test_values_that_are_refused(value: Value) -> None:
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (3, "3"),
+        (-1.5, "-1.5"),
+        (True, "true"),
+        (False, "false"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (["x", 3], "[x, 3]"),
+    ],
+)
+def test_numbers_dates_and_truth_are_written_as_yaml_has_them(value: object, line: str) -> None:
+    assert f"a: {line}".encode() in set_fields(note("a: 1"), {"a": value})
+
+
+@pytest.mark.parametrize("value", [{"k": "v"}, [["x"]], [None], b"x", object()])
+def test_values_that_are_refused(value: object) -> None:
     with pytest.raises(QueryError, match="neither a text"):
         set_fields(note("a: 1"), {"a": value})
 

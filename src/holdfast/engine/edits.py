@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from holdfast.engine.write import Make
 from holdfast.errors import QueryError
-from holdfast.model import Value
 from holdfast.text import edit, header
 
 
@@ -23,7 +22,7 @@ class Edit:
     is_appended: bool = False
     insert_before: tuple[str, str] | None = None
     insert_after: tuple[str, str] | None = None
-    fields: Mapping[str, Value] | None = None
+    fields: Mapping[str, object] | None = None
 
 
 def maker(what: Edit) -> Make:

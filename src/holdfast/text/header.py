@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import yaml
@@ -54,8 +55,8 @@ class _Entry:
     has_anchor: bool = False
 
 
-def set_fields(body: bytes, fields: Mapping[str, Value]) -> bytes:
-    """`body` with each of `fields` in its header; None takes a key out, a list may hold texts only.
+def set_fields(body: bytes, fields: Mapping[str, object]) -> bytes:
+    """`body` with each of `fields` in its header: text, number, date, truth or a list of them; None takes a key out.
 
     A key is taken literally, dots and all. A new one comes at the header's end; a header is made if there is none.
     """
@@ -95,13 +96,27 @@ def _checked_key(key: str) -> str:
 
 
 def _checked_value(key: str, value: object) -> Value:
-    if value is None or isinstance(value, str):
-        encode(value or "")
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        return _checked_text(key, value)
+    return [_checked_text(key, item) for item in value]
+
+
+def _checked_text(key: str, value: object) -> str:
+    """Numbers, dates and truth as YAML writes them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str):
+        encode(value)
         return value
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        encode("".join(value))
-        return list(value)
-    raise QueryError(f"The value of {key} is neither a text nor a list of texts.", hint="Give it as text.")
+    raise QueryError(
+        f"The value of {key} is neither a text, number, date nor truth, nor a list of them.", hint="Give it as text."
+    )
 
 
 def _entries(lines: list[str], wanted: Container[str]) -> tuple[list[_Entry], int]:
