@@ -170,8 +170,9 @@ def test_interrupted_is_130_and_silent(own: Command, notes: Path) -> None:
     for n in range(3_000):
         (notes / f"n{n}.md").write_text(f"# Note {n}\n\n" + "word " * 300)
     process = subprocess.Popen(
-        [COMMAND, "sync"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=own.env, cwd=own.state
-    )
+        [COMMAND, "sync"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=own.env, cwd=own.state,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs in the background may ignore it
+    )  # fmt: skip
     until = time.monotonic() + 30
     while not list(own.state.rglob("manifest.json")) and time.monotonic() < until:
         time.sleep(0.01)
